@@ -1,1 +1,129 @@
-"""Doorstep SDK."""
+"""Check-ins at authorized locations: the client for apps. See README.md for the first ten lines."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from doorstep._answers import (
+    BatchResult,
+    CheckIn,
+    DeviceInfo,
+    DeviceStatus,
+    Enrollment,
+    Feature,
+    ListedCheckIn,
+    PermissionStatus,
+    Purpose,
+    Stored,
+    Tenant,
+)
+from doorstep._check_in import Action, NewCheckIn
+from doorstep._client import Client
+from doorstep._endpoints import PermissionState
+from doorstep._errors import (
+    ApiError,
+    ConnectFailed,
+    ConnectionLost,
+    DeviceRevoked,
+    DoorstepError,
+    IdReused,
+    Invalid,
+    NotAllowed,
+    NotEnrolled,
+    NotFound,
+    NoTrustStore,
+    PermissionUnknown,
+    PermissionWithdrawn,
+    RateLimited,
+    Redirected,
+    ServerError,
+    TimedOut,
+    TooOld,
+    TransportError,
+    Unauthorized,
+    UnexpectedAnswer,
+    UntrustedServer,
+)
+from doorstep._fix import Fix
+from doorstep._ids import check_in_id
+from doorstep._retry import Retry, Timeout
+from doorstep._transport import AsyncTransport, Transport
+from doorstep._version import __version__
+from doorstep._wire import Request, Response
+
+if TYPE_CHECKING:
+    from doorstep._async_client import AsyncClient
+    from doorstep._http import HTTPTransport
+    from doorstep._threads import ThreadedTransport
+
+__all__ = [
+    "Action",
+    "ApiError",
+    "AsyncClient",
+    "AsyncTransport",
+    "BatchResult",
+    "CheckIn",
+    "Client",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DeviceInfo",
+    "DeviceRevoked",
+    "DeviceStatus",
+    "DoorstepError",
+    "Enrollment",
+    "Feature",
+    "Fix",
+    "HTTPTransport",
+    "IdReused",
+    "Invalid",
+    "ListedCheckIn",
+    "NewCheckIn",
+    "NoTrustStore",
+    "NotAllowed",
+    "NotEnrolled",
+    "NotFound",
+    "PermissionState",
+    "PermissionStatus",
+    "PermissionUnknown",
+    "PermissionWithdrawn",
+    "Purpose",
+    "RateLimited",
+    "Redirected",
+    "Request",
+    "Response",
+    "Retry",
+    "ServerError",
+    "Stored",
+    "Tenant",
+    "ThreadedTransport",
+    "TimedOut",
+    "Timeout",
+    "TooOld",
+    "Transport",
+    "TransportError",
+    "Unauthorized",
+    "UnexpectedAnswer",
+    "UntrustedServer",
+    "__version__",
+    "check_in_id",
+]
+
+#: loaded on first use: they bring ssl, http.client and asyncio, which are slow to import
+_LATE = {
+    "AsyncClient": "doorstep._async_client",
+    "HTTPTransport": "doorstep._http",
+    "ThreadedTransport": "doorstep._threads",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LATE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

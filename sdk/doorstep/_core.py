@@ -1,0 +1,198 @@
+"""The client without I/O: it says what to send and when, and a shell does it.
+
+Every method gives a `Flow`: a generator that yields `Send` and `Pause`, is answered with the
+response or the transport's error, and returns the result. The shells run flows, no more.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Sequence
+from datetime import datetime
+from typing import TypeAlias, TypeVar
+
+from doorstep import _endpoints as endpoints
+from doorstep._answers import (
+    BatchResult,
+    CheckIn,
+    DeviceInfo,
+    DeviceStatus,
+    Enrollment,
+    PermissionStatus,
+)
+from doorstep._check_in import NewCheckIn
+from doorstep._clock import Moment, System
+from doorstep._endpoints import Call, Page, PermissionState
+from doorstep._errors import ApiError, DoorstepError, TransportError
+from doorstep._ids import random_id
+from doorstep._known import Known
+from doorstep._refusals import is_success, refusal, unexpected
+from doorstep._retry import Budget, Retry, Timeout, backoff_s, should_retry
+from doorstep._value import Value
+from doorstep._version import __version__
+from doorstep._wire import Document, Mismatch, Request, Response, to_json
+
+T = TypeVar("T")
+
+MAX_BATCH = 500
+MAX_PAGE = 500
+_HEADERS = {"Accept": "application/json", "User-Agent": f"doorstep-python/{__version__}"}
+
+
+class Send(Value):
+    """Send this, within this time."""
+
+    request: Request
+    timeout: Timeout
+
+
+class Pause(Value):
+    """Wait before the next step."""
+
+    seconds: float
+
+
+Outcome: TypeAlias = Response | TransportError
+Flow: TypeAlias = Generator[Send | Pause, Outcome | None, T]
+
+
+class Core:
+    """The endpoints as flows, and the rules of sending them."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        allow_insecure: bool,
+        known: Known,
+        timeout: Timeout,
+        retry: Retry,
+        system: System,
+    ) -> None:
+        from doorstep._base_url import parse_base_url  # noqa: PLC0415 (slow to import)
+
+        self.base_url = parse_base_url(base_url, allow_insecure=allow_insecure)
+        known.check()
+        self._system = system
+        self._known = known
+        self._timeout = timeout
+        self._retry = retry
+        self._budget = Budget(retry)
+
+    def enroll(
+        self, code: str, installation_id: str | None, device: DeviceInfo | None
+    ) -> Flow[Enrollment]:
+        installation = installation_id or self._known.installation_id(
+            lambda: random_id(self._system.entropy)
+        )
+        return self._enroll(endpoints.enroll(code, installation, device or _this_device()))
+
+    def _enroll(self, call: Call[Enrollment]) -> Flow[Enrollment]:
+        enrollment = yield from self._exchange(call)
+        self._known.enrolled(enrollment)
+        return enrollment
+
+    def device_status(self) -> Flow[DeviceStatus]:
+        status = yield from self._exchange(endpoints.device_status())
+        self._known.seen(status)
+        return status
+
+    def rotate_token(self) -> Flow[str]:
+        token = yield from self._exchange(endpoints.rotate_token())
+        self._known.rotated(token)
+        return token
+
+    def report_permission(
+        self, state: PermissionState, sequence: int | None, observed_at: datetime | None
+    ) -> Flow[PermissionStatus]:
+        """A sequence below the server's would be ignored as late: ask for it when it is unknown."""
+        observed = observed_at or self._system.wall()
+        if sequence is None and not self._known.has_sequence:
+            yield from self.device_status()
+        taken = self._known.next_sequence(sequence)
+        status = yield from self._exchange(endpoints.report_permission(state, taken, observed))
+        self._known.reported(status)
+        return status
+
+    def create_check_in(self, new: NewCheckIn) -> Flow[CheckIn]:
+        return self._exchange(endpoints.create_check_in(new, self._known.epoch))
+
+    def create_check_ins(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
+        if len(new) > MAX_BATCH:
+            raise ValueError(f"a batch holds at most {MAX_BATCH} check-ins: send them in parts")
+        if not new:
+            return ()
+        return (yield from self._exchange(endpoints.create_check_ins(new, self._known.epoch)))
+
+    def check_ins_page(self, page_size: int, cursor: str | None) -> Flow[Page]:
+        if not 1 <= page_size <= MAX_PAGE:
+            raise ValueError(f"page_size must be from 1 to {MAX_PAGE}")
+        return (yield from self._exchange(endpoints.list_check_ins(page_size, cursor)))
+
+    def _exchange(self, call: Call[T]) -> Flow[T]:
+        """Send a call until it is answered, or should not or may not be sent again."""
+        deadline = self._system.monotonic() + self._timeout.total
+        self._budget.deposit()
+        attempt = 0
+        while True:
+            attempt += 1
+            left_s = deadline - self._system.monotonic()
+            outcome = yield Send(
+                request=self._request(call),
+                timeout=Timeout(connect=min(self._timeout.connect, left_s), total=left_s),
+            )
+            if isinstance(outcome, Response) and is_success(outcome.status):
+                return parse_response(call, outcome)
+            failure = self._failure(outcome)
+            wait_s = self._wait_s(failure, attempt, deadline)
+            if wait_s is None:
+                raise failure
+            yield Pause(seconds=wait_s)
+
+    def _request(self, call: Call[T]) -> Request:
+        token = self._known.token if call.needs_token else None
+        return build_request(call, self.base_url, token, self._system.moment())
+
+    def _failure(self, outcome: Outcome | None) -> DoorstepError:
+        if isinstance(outcome, Response):
+            return refusal(outcome, self._system.wall())
+        assert outcome is not None, "a Send is answered"
+        return outcome
+
+    def _wait_s(self, failure: DoorstepError, attempt: int, deadline: float) -> float | None:
+        """How long to wait before the next attempt; None when there is none."""
+        if attempt >= self._retry.attempts or not should_retry(failure):
+            return None
+        asked_s = failure.retry_after_s if isinstance(failure, ApiError) else None
+        wait_s = backoff_s(self._retry, attempt, self._system.chance(), asked_s)
+        in_time = self._system.monotonic() + wait_s < deadline
+        return wait_s if in_time and self._budget.withdraw() else None
+
+
+def build_request(call: Call[T], base_url: str, token: str | None, now: Moment) -> Request:
+    """Write an attempt down: `sent_at` and the ages are of this moment, all else is the same."""
+    body = None if call.body is None else to_json(call.body(now))
+    return Request(
+        method=call.method,
+        url=base_url + call.path,
+        headers={
+            **_HEADERS,
+            **({"Content-Type": "application/json"} if body is not None else {}),
+            **({"Authorization": f"Bearer {token}"} if token is not None else {}),
+        },
+        body=body,
+    )
+
+
+def parse_response(call: Call[T], response: Response) -> T:
+    """Read an answer of success, or say that it is no Doorstep server's."""
+    try:
+        return call.read(Document.of(response), response)
+    except Mismatch:
+        pass
+    raise unexpected(response)
+
+
+def _this_device() -> DeviceInfo:
+    """The least that can be said; an app that wants to say more passes a DeviceInfo."""
+    return DeviceInfo(platform=sys.platform, os_version="unknown", model="unknown")

@@ -1,0 +1,134 @@
+"""How refusals and failures become answers: the one mapping from exceptions to problems."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import MutableScopeHeaders
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.routes import HTTPRoute
+from litestar.types import ExceptionHandlersMap, Message, Scope
+
+from doorstep_server import logs
+from doorstep_server.api.check_ins import CheckInQuery
+from doorstep_server.api.paging import Paging
+from doorstep_server.check_ins.journal import JournalClosed, JournalFull
+from doorstep_server.problems import MEDIA_TYPE, Refusal, problem
+from doorstep_server.request_ids import request_id, scope_request_id
+from doorstep_server.store.database import DatabaseUnavailable
+
+CODE_KEY = "doorstep.code"
+RETRY_AFTER_S = 2
+
+_AnyRequest = Request[Any, Any, Any]
+
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' "
+    "'unsafe-inline'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
+    """Answer with a refusal's problem."""
+    request.scope[CODE_KEY] = refusal.kind.code  # type: ignore[literal-required]
+    headers = {}
+    if refusal.kind.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(refusal.retry_after_s)
+    return Response(
+        msgspec.json.encode(problem(refusal, request_id(request))),
+        status_code=refusal.kind.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def unavailable(request: _AnyRequest, _: Exception) -> Response[bytes]:
+    """The database or the journal takes nothing now."""
+    return refused(request, Refusal("unavailable", retry_after_s=RETRY_AFTER_S))
+
+
+def http_exception(request: _AnyRequest, error: HTTPException) -> Response[bytes]:
+    """What Litestar refuses itself. Its own texts quote the input, so none of them is used."""
+    match error:
+        case NotFoundException():
+            code = "not-found"
+        case MethodNotAllowedException():
+            code = "method-not-allowed"
+        case RequestEntityTooLarge():
+            code = "body-too-large"
+        case ValidationException() if _lacks_body(error):
+            code = "malformed-json"
+        case _ if error.status_code < 500:
+            code = "invalid-parameter"
+        case _:
+            return failed(request, error)
+    response = refused(request, Refusal(code))
+    if isinstance(error, MethodNotAllowedException):
+        response.headers["allow"] = ", ".join(_methods(request))
+    return response
+
+
+def _lacks_body(error: HTTPException) -> bool:
+    """Litestar takes an empty body for a missing argument."""
+    faults = error.extra if isinstance(error.extra, list) else []
+    return any(isinstance(fault, dict) and fault.get("key") == "data" for fault in faults)
+
+
+def _methods(request: _AnyRequest) -> list[str]:
+    """What the address of this request takes instead."""
+    path = request.scope.get("path_template")
+    routes = [r for r in request.app.routes if isinstance(r, HTTPRoute) and r.path == path]
+    return sorted({method for route in routes for method in route.methods})
+
+
+async def refuse_unknown_parameters(request: _AnyRequest) -> None:
+    """A mistyped filter must not silently list everything."""
+    taken = request.route_handler.parsed_fn_signature.parameters
+    known = {name for dependency in taken for name in _PARAMETERS.get(dependency, ())}
+    if not request.query_params.keys() <= known:
+        raise Refusal("invalid-parameter")
+
+
+#: the query parameters that each dependency of a handler reads
+_PARAMETERS = {
+    "paging": Paging.__slots__,
+    "filters": CheckInQuery.__struct_fields__,
+}
+
+
+def failed(request: _AnyRequest, error: Exception) -> Response[bytes]:
+    """A fault of ours."""
+    logs.failure(error, request_id=request_id(request))
+    return refused(request, Refusal("internal"))
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    Refusal: refused,
+    DatabaseUnavailable: unavailable,
+    JournalFull: unavailable,
+    JournalClosed: unavailable,
+    HTTPException: http_exception,
+    Exception: failed,
+}
+
+
+async def add_headers(message: Message, scope: Scope) -> None:
+    """On every answer, those of unknown addresses included."""
+    if message["type"] != "http.response.start":
+        return
+    headers = MutableScopeHeaders.from_message(message)
+    headers["x-request-id"] = scope_request_id(scope)
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)

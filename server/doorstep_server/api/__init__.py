@@ -1,0 +1,1 @@
+"""The HTTP contract, a module per noun. Handlers decode, call, and answer; they decide nothing."""

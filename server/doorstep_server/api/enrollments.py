@@ -1,0 +1,199 @@
+"""Enrolling a device with a code, and issuing codes."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta
+
+from doorstep_server import credentials
+from doorstep_server.api import documented
+from doorstep_server.api.purposes import ShownPurpose, shown_purpose
+from doorstep_server.auth import WRITE, Admin, Area, scope
+from doorstep_server.credentials import Credential
+from doorstep_server.policies import Policy
+from doorstep_server.privacy import labels
+from doorstep_server.privacy.permission import Permission
+from doorstep_server.problems import Refusal
+from doorstep_server.services import Services
+from doorstep_server.store import enrollments, subjects, tenants
+from doorstep_server.store.devices import Device, Token
+from doorstep_server.store.enrollments import CODE_LIFE, Attempt, Code
+from doorstep_server.wire import StrictJson
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be known of a device: an allow-list. No advertising id has a place here."""
+
+    platform: Annotated[
+        str, Meta(pattern=r"^[a-z]{1,16}$", description="Such as `android`, `ios`.")
+    ]
+    os_version: Annotated[
+        str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}$", description="Only the first number is kept.")
+    ]
+    model: Annotated[
+        str, Meta(min_length=1, max_length=64, description="The model's family, such as `Pixel 9`.")
+    ]
+
+
+class Enrollment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An installation of an app presenting a code."""
+
+    code: Annotated[str, Meta(max_length=40)]
+    installation_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Za-z_-]{16,64}$",
+            description="Random, made by the app at its first start. Never a hardware id.",
+        ),
+    ]
+    device: DeviceInfo
+
+
+class EnrolledTenant(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose check-ins these are."""
+
+    id: UUID
+    name: str
+
+
+class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app keeps: the token is shown here and never again."""
+
+    device_id: UUID
+    token: str
+    tenant: EnrolledTenant
+    subject_id: UUID
+    purposes: list[ShownPurpose]
+    permission_epoch: int
+
+
+class IssuedCode(msgspec.Struct, frozen=True, kw_only=True):
+    """A code for one device, shown once."""
+
+    code: str
+    expires_at: datetime
+
+
+@post(
+    "/v1/enrollments",
+    dto=StrictJson[Enrollment],
+    return_dto=None,
+    responses=documented.refusals(*documented.BODY, "enrollment-code-invalid", "rate-limited"),
+)
+async def enroll(
+    request: Request[Any, Any, Any], services: NamedDependency[Services], data: JSONBody[Enrollment]
+) -> Enrolled:
+    """Enroll a device with a code.
+
+    A code works once. The same code from the same installation within 10 minutes gives the same
+    answer again, for an answer that got lost.
+    """
+    throttle, caller = services.enrollment_throttle, request.client.host if request.client else ""
+    if (wait_s := throttle.wait_s(caller)) > 0:
+        raise Refusal("rate-limited", retry_after_s=wait_s)
+    enrolled = await _redeem(services, data)
+    if enrolled is None:
+        throttle.failed(caller)
+        raise Refusal("enrollment-code-invalid")
+    return enrolled
+
+
+@post(
+    "/v1/subjects/{subject_id:uuid}/enrollments",
+    guards=[scope(Area.SUBJECTS, WRITE)],
+    responses=documented.refusals(*documented.ADMIN, "not-found"),
+)
+async def issue_code(
+    request: Request[Any, Admin, Any],
+    services: NamedDependency[Services],
+    subject_id: FromPath[UUID],
+) -> IssuedCode:
+    """Issue an enrollment code for one of a subject's devices. It works once, for 15 minutes."""
+    tenant_id, now = request.auth.tenant_id, services.now()
+    policy = await services.policies.of(tenant_id)
+    code = credentials.new_enrollment_code(request.auth.kid[: credentials.HANDLE_LENGTH])
+    stored = Code(
+        code_label=labels.enrollment_code_label(policy.keys, code),
+        subject_id=subject_id,
+        expires_at=now + CODE_LIFE,
+    )
+
+    def write(connection: Any) -> bool:
+        if subjects.find(connection, tenant_id, subject_id) is None:
+            return False
+        enrollments.issue(connection, tenant_id, stored, now)
+        return True
+
+    if not await services.database.write(write):
+        raise Refusal("not-found")
+    return IssuedCode(code=credentials.shown_code(code), expires_at=stored.expires_at)
+
+
+async def _redeem(services: Services, data: Enrollment) -> Enrolled | None:
+    code = credentials.read_code(data.code)
+    tenant_id = (
+        await services.authenticator.tenant_of(code[: credentials.HANDLE_LENGTH]) if code else None
+    )
+    if code is None or tenant_id is None:
+        return None
+    policy = await services.policies.of(tenant_id)
+    credential = credentials.enrolled_credential(
+        code[: credentials.HANDLE_LENGTH],
+        labels.device_secret(policy.keys, code, data.installation_id),
+    )
+    attempt = _attempt(services, policy, code, credential, data)
+    device = await services.database.write(
+        lambda connection: enrollments.redeem(connection, tenant_id, attempt)
+    )
+    if not isinstance(device, Device):
+        return None
+    services.policies.forget(tenant_id)
+    return await _enrolled(services, policy, device, credential)
+
+
+def _attempt(
+    services: Services, policy: Policy, code: str, credential: Credential, data: Enrollment
+) -> Attempt:
+    device = Device(
+        device_id=uuid4(),
+        subject_id=UUID(int=0),  # the code's, once it is found
+        installation_label=labels.installation_label(policy.keys, data.installation_id),
+        platform=data.device.platform,
+        os_major=data.device.os_version.partition(".")[0][:16],
+        model=data.device.model,
+        permission=Permission(),
+        revoked=False,
+    )
+    return Attempt(
+        code_label=labels.enrollment_code_label(policy.keys, code),
+        device=device,
+        token=Token(
+            kid=credential.kid,
+            secret_hash=credentials.secret_hash(services.pepper, credential),
+            fresh=False,
+            device_id=device.device_id,
+            subject_id=device.subject_id,
+            groups=[],
+        ),
+        now=services.now(),
+    )
+
+
+async def _enrolled(
+    services: Services, policy: Policy, device: Device, credential: Credential
+) -> Enrolled:
+    tenant = await services.database.read(lambda c: tenants.by_id(c, policy.tenant_id))
+    assert tenant is not None
+    return Enrolled(
+        device_id=device.device_id,
+        token=credential.text(),
+        tenant=EnrolledTenant(id=tenant.tenant_id, name=tenant.name),
+        subject_id=device.subject_id,
+        purposes=[shown_purpose(p) for p in policy.purposes.values() if p.active],
+        permission_epoch=device.permission.epoch,
+    )

@@ -1,0 +1,179 @@
+"""Purposes: why location is processed, and what that allows."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta
+
+from doorstep_server.api import documented
+from doorstep_server.api.paging import Cursors, Page, Paging
+from doorstep_server.auth import READ, WRITE, Admin, Area, scope
+from doorstep_server.check_ins.claim import PurposeName
+from doorstep_server.privacy.levels import AVAILABLE_LEVELS, Level
+from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S
+from doorstep_server.privacy.policy import Purpose
+from doorstep_server.problems import Refusal
+from doorstep_server.services import Services
+from doorstep_server.store import purposes
+from doorstep_server.wire import StrictJson
+
+LegalBasis = Literal[
+    "consent",
+    "contract",
+    "legal_obligation",
+    "vital_interests",
+    "public_task",
+    "legitimate_interests",
+]
+
+
+class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a purpose allows. The defaults are careful ones."""
+
+    title: Annotated[str, Meta(min_length=1, max_length=200)]
+    legal_basis: LegalBasis
+    level: Level = Level.SITE
+    time_precision_s: Annotated[
+        int, Meta(ge=60, le=86_400, description="Stored times are cut to a multiple of this.")
+    ] = 900
+    retention_days: Annotated[
+        int, Meta(ge=1, le=365, description="Days that a check-in can be read.")
+    ] = 60
+    max_age_s: Annotated[
+        int, Meta(ge=0, le=MAX_AGE_LIMIT_S, description="How old a position may be on arrival.")
+    ] = 259_200
+    requires_consent: bool = False
+    active: bool = True
+
+
+class NewPurpose(PurposeContent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A purpose to register."""
+
+    name: PurposeName
+
+
+class PurposeRevision(PurposeContent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A purpose's new content, in place of the version that it names."""
+
+    version: Annotated[int, Meta(ge=1)]
+
+
+class ShownPurpose(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered purpose."""
+
+    name: str
+    title: str
+    version: int
+    legal_basis: str
+    level: Level
+    time_precision_s: int
+    retention_days: int
+    max_age_s: int
+    requires_consent: bool
+    active: bool
+
+
+def shown_purpose(purpose: Purpose) -> ShownPurpose:
+    """A purpose as the API shows it."""
+    return ShownPurpose(**{f: getattr(purpose, f) for f in ShownPurpose.__struct_fields__})
+
+
+@get(
+    "/v1/purposes",
+    guards=[scope(Area.PURPOSES, READ)],
+    responses=documented.refusals(*documented.LIST, *documented.ADMIN),
+)
+async def list_all(
+    request: Request[Any, Admin, Any],
+    services: NamedDependency[Services],
+    paging: NamedDependency[Paging],
+) -> Page[ShownPurpose]:
+    """List the purposes, by name."""
+    policy = await services.policies.of(request.auth.tenant_id)
+    cursors = Cursors[str](policy.keys, str, of="purposes")
+    after = cursors.read(paging.cursor) or ""
+    found = await services.database.read(
+        lambda connection: purposes.all_purposes(connection, policy.tenant_id)
+    )
+    rest = [purpose for purpose in found if purpose.name > after]
+    return cursors.page(rest, paging.limit, show=shown_purpose, place=lambda p: p.name)
+
+
+@post(
+    "/v1/purposes",
+    guards=[scope(Area.PURPOSES, WRITE)],
+    dto=StrictJson[NewPurpose],
+    return_dto=None,
+    responses=documented.refusals(
+        *documented.BODY, *documented.ADMIN, "name-taken", "level-not-available"
+    ),
+)
+async def create(
+    request: Request[Any, Admin, Any],
+    services: NamedDependency[Services],
+    data: JSONBody[NewPurpose],
+) -> ShownPurpose:
+    """Register a purpose."""
+    purpose = _purpose(data.name, 1, data)
+    tenant_id = request.auth.tenant_id
+    added = await services.database.write(lambda c: purposes.add(c, tenant_id, purpose))
+    return _shown(services, request.auth, added)
+
+
+@get(
+    "/v1/purposes/{name:str}",
+    guards=[scope(Area.PURPOSES, READ)],
+    responses=documented.refusals(*documented.ADMIN, "not-found"),
+)
+async def read(
+    request: Request[Any, Admin, Any], services: NamedDependency[Services], name: FromPath[str]
+) -> ShownPurpose:
+    """One purpose."""
+    tenant_id = request.auth.tenant_id
+    purpose = await services.database.read(lambda c: purposes.find(c, tenant_id, name))
+    if purpose is None:
+        raise Refusal("not-found")
+    return shown_purpose(purpose)
+
+
+@put(
+    "/v1/purposes/{name:str}",
+    guards=[scope(Area.PURPOSES, WRITE)],
+    dto=StrictJson[PurposeRevision],
+    return_dto=None,
+    responses=documented.refusals(
+        *documented.BODY, *documented.ADMIN, "not-found", "version-conflict", "level-not-available"
+    ),
+)
+async def revise(
+    request: Request[Any, Admin, Any],
+    services: NamedDependency[Services],
+    name: FromPath[str],
+    data: JSONBody[PurposeRevision],
+) -> ShownPurpose:
+    """Change a purpose, naming the version that is changed. Stored check-ins keep theirs."""
+    purpose = _purpose(name, data.version, data)
+    tenant_id = request.auth.tenant_id
+    revised = await services.database.write(lambda c: purposes.revise(c, tenant_id, purpose))
+    return _shown(services, request.auth, revised)
+
+
+def _purpose(name: str, version: int, content: PurposeContent) -> Purpose:
+    if content.level not in AVAILABLE_LEVELS:
+        raise Refusal("level-not-available", at="level")
+    fields = {f: getattr(content, f) for f in PurposeContent.__struct_fields__}
+    return Purpose(name=name, version=version, **fields)
+
+
+def _shown(
+    services: Services, admin: Admin, written: Purpose | purposes.Conflict | None
+) -> ShownPurpose:
+    if written is None:
+        raise Refusal("not-found")
+    if isinstance(written, purposes.Conflict):
+        raise Refusal(written)
+    services.policies.forget(admin.tenant_id)
+    return shown_purpose(written)

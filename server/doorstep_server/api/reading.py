@@ -1,0 +1,26 @@
+"""Reading personal data needs a reason: a registered purpose, or one of a few fixed ones."""
+
+from typing import Annotated
+
+from litestar.params import HeaderParameter
+
+from doorstep_server.policies import Policy
+from doorstep_server.problems import Refusal
+
+REASONS = frozenset({"operations", "support", "review", "privacy-request", "audit"})
+
+PurposeHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Doorstep-Purpose",
+        description="Why personal data is read: a registered purpose, or one of "
+        + ", ".join(f"`{reason}`" for reason in sorted(REASONS))
+        + ". Required for API keys.",
+    ),
+]
+
+
+def require_reason(policy: Policy, given: str | None) -> None:
+    """Refuse a read of personal data that does not say why."""
+    if given not in REASONS and given not in policy.purposes:
+        raise Refusal("purpose-required")

@@ -1,0 +1,174 @@
+"""Who is calling: guards let a request through to a route, or refuse it before its body is read.
+
+Every route under /v1 has one of these guards, except the one that enrolls. What is cached here
+may refuse early; whether a device may act is read again in the transaction that acts.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from doorstep_server import credentials
+from doorstep_server.check_ins.flow import Caller
+from doorstep_server.credentials import Credential, Kind
+from doorstep_server.policies import Policies, Policy
+from doorstep_server.problems import Refusal
+from doorstep_server.store import api_keys, devices, tenants
+from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.database import Database
+from doorstep_server.store.devices import Token
+
+Connection = ASGIConnection[BaseRouteHandler, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+
+class Area(StrEnum):
+    """What API keys are scoped to; each may be read or written."""
+
+    SITES = "sites"
+    SUBJECTS = "subjects"
+    DEVICES = "devices"
+    PURPOSES = "purposes"
+    CHECK_INS = "check-ins"
+    PRIVACY = "privacy"
+    AUDIT = "audit"
+    KEYS = "keys"
+
+
+READ, WRITE = "read", "write"
+ALL_SCOPES = tuple(f"{area}:{access}" for area in Area for access in (READ, WRITE))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admin:
+    """An authenticated API key."""
+
+    tenant_id: UUID
+    kid: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has a scope; who may write may read."""
+        return scope in self.scopes or scope.replace(f":{READ}", f":{WRITE}") in self.scopes
+
+
+class Authenticator:
+    """Checks credentials against what is stored."""
+
+    def __init__(self, database: Database, policies: Policies, pepper: bytes) -> None:
+        self._database = database
+        self._policies = policies
+        self._pepper = pepper
+        self._tenants: dict[str, UUID] = {}
+
+    async def device(self, header: str | None) -> Caller:
+        """The device that presents this Authorization header. Raises `Refusal`."""
+        credential, tenant_id = await self._presented(header, Kind.DEVICE_TOKEN)
+        policy = await self._policies.of(tenant_id)
+        token = policy.tokens.get(credential.kid) or await self._token(tenant_id, credential.kid)
+        self._verify(credential, token.secret_hash if token else None)
+        assert token is not None
+        if token.revoked:
+            raise Refusal("device-revoked")
+        await self._used(policy, token)
+        return Caller(
+            tenant_id=tenant_id,
+            kid=token.kid,
+            device_id=token.device_id,
+            subject_id=token.subject_id,
+            groups=frozenset(token.groups),
+        )
+
+    async def _used(self, policy: Policy, token: Token) -> None:
+        """Keep a token at hand; the first use of a rotated one ends those before it."""
+        if not token.fresh:
+            policy.tokens.put(token.kid, token)
+            return
+        await self._database.write(lambda c: devices.settle_token(c, policy.tenant_id, token))
+        self._policies.forget(policy.tenant_id)
+
+    async def admin(self, header: str | None) -> Admin:
+        """The API key that presents this Authorization header. Raises `Refusal`."""
+        credential, tenant_id = await self._presented(header, Kind.API_KEY)
+        policy = await self._policies.of(tenant_id)
+        key = policy.api_keys.get(credential.kid) or await self._api_key(tenant_id, credential.kid)
+        self._verify(credential, key.secret_hash if key else None)
+        assert key is not None
+        if key.revoked_at is not None:
+            raise Refusal("unauthorized")
+        policy.api_keys.put(key.kid, key)
+        return Admin(tenant_id=tenant_id, kid=key.kid, scopes=frozenset(key.scopes))
+
+    async def tenant_of(self, handle: str) -> UUID | None:
+        """The tenant that a handle names."""
+        known = self._tenants.get(handle)
+        if known is None:
+            tenant = await self._database.read(lambda c: tenants.by_handle(c, handle))
+            if tenant is None:
+                return None
+            known = self._tenants[handle] = tenant.tenant_id
+        return known
+
+    async def _presented(self, header: str | None, kind: Kind) -> tuple[Credential, UUID]:
+        scheme, _, text = (header or "").partition(" ")
+        credential = credentials.parse(text) if scheme.lower() == "bearer" else None
+        if credential is None or credential.kind is not kind:
+            raise Refusal("unauthorized")
+        tenant_id = await self.tenant_of(credential.handle)
+        if tenant_id is None:
+            self._verify(credential, None)
+        assert tenant_id is not None
+        return credential, tenant_id
+
+    def _verify(self, credential: Credential, stored: bytes | None) -> None:
+        """Refuse unless the secret is the stored one; in like time when nothing is stored."""
+        if not credentials.matches(self._pepper, credential, stored):
+            raise Refusal("unauthorized")
+
+    async def _token(self, tenant_id: UUID, kid: str) -> Token | None:
+        return await self._database.read(lambda c: devices.find_token(c, tenant_id, kid))
+
+    async def _api_key(self, tenant_id: UUID, kid: str) -> ApiKey | None:
+        return await self._database.read(lambda c: api_keys.find(c, tenant_id, kid))
+
+
+def _authenticator(connection: Connection) -> Authenticator:
+    found: Authenticator = connection.app.state.authenticator
+    return found
+
+
+async def device_only(connection: Connection, _: BaseRouteHandler) -> None:
+    """Guard: a device token."""
+    header = connection.headers.get("authorization")
+    connection.scope["auth"] = await _authenticator(connection).device(header)
+
+
+def scope(area: Area, access: str) -> Guard:
+    """Guard: an API key with this scope."""
+    wanted = f"{area}:{access}"
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        header = connection.headers.get("authorization")
+        admin = await _authenticator(connection).admin(header)
+        if not admin.may(wanted):
+            raise Refusal("scope-missing")
+        connection.scope["auth"] = admin
+
+    return guard
+
+
+def device_or_scope(area: Area, access: str) -> Guard:
+    """Guard: a device token, or an API key with this scope."""
+    for_admins = scope(area, access)
+
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        header = connection.headers.get("authorization", "")
+        is_key = header.partition(" ")[2].startswith(f"{Kind.API_KEY}_")
+        await (for_admins if is_key else device_only)(connection, handler)
+
+    return guard

@@ -1,0 +1,91 @@
+"""What an app sends to check in, as it is on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from doorstep_geofences import Fix
+
+#: the largest sequence number that every JSON reader can hold exactly
+MAX_SEQUENCE = 2**53 - 1
+
+PurposeName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_-]{0,63}$",
+        description="Lower-case letters, digits, `_` and `-`, beginning with a letter.",
+    ),
+]
+AwareTime = Annotated[datetime, Meta(tz=True, description="RFC 3339, with a zone.")]
+Epoch = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
+Age = Annotated[
+    float,
+    Meta(ge=0, le=1e9, description="Seconds since the capture, on a clock that is never set."),
+]
+
+
+class FixClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One position from the device. It is judged in memory and forgotten."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90, description="Degrees, WGS 84.")]
+    lon: Annotated[float, Meta(ge=-180, le=180, description="Degrees, WGS 84.")]
+    captured_at: AwareTime
+    accuracy_m: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=1e7,
+                description="Radius in metres that holds the true place with 68 % probability. "
+                "Missing or 0 means unknown, and is never taken for perfect.",
+            ),
+        ]
+        | None
+    ) = None
+    mocked: bool | None = None
+    source: Annotated[str, Meta(max_length=32, pattern=r"^[a-z0-9_-]*$")] | None = None
+
+    def __repr__(self) -> str:
+        return "<FixClaim redacted>"
+
+    def fix(self) -> Fix:
+        """The position to judge."""
+        return Fix(
+            lat=self.lat,
+            lon=self.lon,
+            accuracy_m=self.accuracy_m,
+            mocked=bool(self.mocked),
+            source=self.source,
+        )
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One claim of presence. Send the same id again to repeat it safely."""
+
+    id: Annotated[
+        UUID,
+        Meta(description="Made by the app: a random UUID, version 4 or 8."),
+    ]
+    purpose: PurposeName
+    fix: FixClaim
+    site_id: UUID | None = None
+    action: Literal["in", "out"] | None = None
+    sent_at: AwareTime | None = None
+    age_s: Age | None = None
+    permission_epoch: (
+        Annotated[Epoch, Meta(description="Under which the position was captured.")] | None
+    ) = None
+
+
+RANDOM_UUID_VERSIONS = frozenset({4, 8})
+
+
+def is_random(check_in_id: UUID) -> bool:
+    """Whether an id is of a kind that tells nothing about the time or the machine it was made on.
+
+    Version 8 may lead with the day, which the check-in tells anyway.
+    """
+    return check_in_id.version in RANDOM_UUID_VERSIONS

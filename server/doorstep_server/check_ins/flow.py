@@ -1,0 +1,187 @@
+"""The way of a check-in, whole:
+
+    claim → judge (pure) → minimize (pure: the fix dies here) → journal → answer
+
+Decoding and authentication come before, in `api`. Everything takes lists; one is a batch of one.
+A replay is answered even where the claim would be refused today, so a refusal found here travels
+with the proposal and is only spoken when the transaction finds no receipt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from doorstep_geofences import (
+    CaptureTimes,
+    Freshness,
+    Question,
+    Site,
+    Verdict,
+    age_s,
+    captured_instant,
+    is_skewed,
+    judge,
+)
+from doorstep_server.check_ins.claim import Claim, is_random
+from doorstep_server.check_ins.journal import Journal, Result
+from doorstep_server.policies import Policy
+from doorstep_server.privacy import labels
+from doorstep_server.privacy.minimize import Judged, Minimized, minimize
+from doorstep_server.privacy.policy import Purpose
+from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """The authenticated device that checks in."""
+
+    tenant_id: UUID
+    kid: str
+    device_id: UUID
+    subject_id: UUID
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A claim as it arrived: by whom and when."""
+
+    caller: Caller
+    claim: Claim
+    received_at: datetime
+
+
+async def check_in(journal: Journal, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
+    """Settle a device's claims durably, in their order."""
+    proposable = [a for a in arrivals if is_random(a.claim.id)]
+    settled = iter(await journal.append(propose(policy, proposable)) if proposable else [])
+    return [
+        next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
+        for arrival in arrivals
+    ]
+
+
+def propose(policy: Policy, arrivals: Sequence[Arrival]) -> list[Proposal]:
+    """What each claim would write, or why it is refused. The fixes end in here."""
+    outcomes: list[Minimized | str] = [_refusal(policy, a) or "" for a in arrivals]
+    judged = [i for i, refusal in enumerate(outcomes) if not refusal]
+    verdicts = judge([_question(policy, arrivals[i]) for i in judged], policy.index)
+    for i, verdict in zip(judged, verdicts, strict=True):
+        outcomes[i] = minimize(policy.keys, _judged(policy, arrivals[i], verdict))
+    return [
+        _proposal(policy, arrival, outcome)
+        for arrival, outcome in zip(arrivals, outcomes, strict=True)
+    ]
+
+
+def _refusal(policy: Policy, arrival: Arrival) -> str | None:
+    """Why a claim is refused before it is judged: the code of a problem."""
+    claim = arrival.claim
+    purpose = policy.purposes.get(claim.purpose)
+    if purpose is None:
+        return "purpose-unknown"
+    return _purpose_refusal(purpose, arrival) or _site_refusal(policy, arrival)
+
+
+def _purpose_refusal(purpose: Purpose, arrival: Arrival) -> str | None:
+    if not purpose.active:
+        return "purpose-restricted"
+    if purpose.requires_consent:
+        # no consent can be recorded yet, so none was given
+        return "consent-required"
+    if age_s(_times(arrival)) > purpose.max_age_s:
+        return TOO_OLD
+    return None
+
+
+def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
+    site_id = arrival.claim.site_id
+    if site_id is None:
+        return None
+    rules = policy.rules.get(site_id)
+    if rules is None:
+        return "site-unknown"
+    if not rules.admit(arrival.caller.groups, arrival.claim.purpose):
+        return "not-assigned"
+    return None
+
+
+def _question(policy: Policy, arrival: Arrival) -> Question:
+    claim, groups = arrival.claim, arrival.caller.groups
+
+    def admits(site: Site) -> bool:
+        assert isinstance(site.site_id, UUID)
+        return policy.rules[site.site_id].admit(groups, claim.purpose)
+
+    return Question(
+        fix=claim.fix.fix(),
+        site_id=claim.site_id,
+        # an older one was queued by the app: how old it may be is the purpose's to say, and
+        # whether its capture was permitted the epoch's
+        freshness=Freshness.SKEWED if is_skewed(_times(arrival)) else Freshness.FRESH,
+        admits=admits,
+    )
+
+
+def _judged(policy: Policy, arrival: Arrival, verdict: Verdict) -> Judged:
+    claim, times = arrival.claim, _times(arrival)
+    return Judged(
+        id=claim.id,
+        subject_id=arrival.caller.subject_id,
+        purpose=policy.purposes[claim.purpose],
+        claimed_site_id=claim.site_id,
+        action=claim.action,
+        verdict=verdict,
+        captured_at=None if is_skewed(times) else captured_instant(times),
+        received_at=arrival.received_at,
+        digest=_digest(policy, arrival),
+    )
+
+
+def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Proposal:
+    claim, caller = arrival.claim, arrival.caller
+    return Proposal(
+        tenant_id=caller.tenant_id,
+        kid=caller.kid,
+        id=claim.id,
+        receipt_key=labels.receipt_key(policy.keys, claim.id),
+        digest=_digest(policy, arrival),
+        epoch=claim.permission_epoch,
+        age_s=age_s(_times(arrival)),
+        purpose=claim.purpose if claim.purpose in policy.purposes else None,
+        day=arrival.received_at.date(),
+        outcome=outcome,
+    )
+
+
+def _digest(policy: Policy, arrival: Arrival) -> bytes:
+    """Of what makes a check-in this one and no other. What changes on a retry is left out."""
+    claim, fix = arrival.claim, arrival.claim.fix
+    content = (
+        arrival.caller.device_id.bytes,
+        claim.purpose,
+        claim.site_id.bytes if claim.site_id else None,
+        claim.action,
+        fix.lat,
+        fix.lon,
+        fix.accuracy_m,
+        (fix.captured_at - EPOCH).total_seconds(),
+        fix.mocked,
+        fix.source,
+    )
+    return labels.content_digest(policy.keys, msgspec.msgpack.encode(content))
+
+
+def _times(arrival: Arrival) -> CaptureTimes:
+    claim = arrival.claim
+    return CaptureTimes(
+        captured_at=claim.fix.captured_at,
+        received_at=arrival.received_at,
+        sent_at=claim.sent_at,
+        age_s=claim.age_s,
+    )

@@ -1,0 +1,44 @@
+"""The `doorstep` command and what its parts share: settings, and errors told in a sentence."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from doorstep_server import __version__, settings
+from doorstep_server.cli.deployments import init, migrate_command, tenants_group
+from doorstep_server.cli.errors import TOLD
+from doorstep_server.cli.serving import serve
+from doorstep_server.cli.sites import sites_group
+
+
+class Told(click.Group):
+    """Prints the errors that an operator can act on as sentences, without a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except TOLD as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Told, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="doorstep")
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where state is kept. [DOORSTEP_HOME; default: .doorstep]",
+)
+@click.pass_context
+def main(context: click.Context, home: Path | None) -> None:
+    """Check-ins at authorized locations, without tracking anyone."""
+    context.obj = settings.read(os.environ, home=home)
+
+
+main.add_command(init)
+main.add_command(migrate_command)
+main.add_command(tenants_group)
+main.add_command(sites_group)
+main.add_command(serve)

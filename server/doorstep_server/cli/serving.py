@@ -1,0 +1,53 @@
+"""`doorstep serve`."""
+
+import os
+from pathlib import Path
+
+import click
+import uvicorn
+
+from doorstep_server import logs, settings
+from doorstep_server.asgi import asgi
+from doorstep_server.deployment import open_deployment
+from doorstep_server.settings import Settings
+
+#: how long a stopping server waits for requests that are under way
+GRACE_S = 20
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.pass_obj
+def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
+    """Serve the API. It listens on this machine only, unless told otherwise."""
+    logs.configure(chosen.log_level)
+    # what cannot be opened is told here, once, not by every worker
+    open_deployment(chosen)[0].close()
+    _hand_down(chosen)
+    logs.event("serving", port=port)
+    uvicorn.run(
+        "doorstep_server.cli.serving:worker",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def worker() -> object:
+    """One server process."""
+    chosen = settings.read(os.environ)
+    logs.configure(chosen.log_level)
+    return asgi(chosen)
+
+
+def _hand_down(chosen: Settings) -> None:
+    """Workers read the environment: what flags chose must stand there."""
+    os.environ[settings.PREFIX + "HOME"] = str(Path(chosen.home).absolute())

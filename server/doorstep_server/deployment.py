@@ -1,0 +1,126 @@
+"""Making and opening a deployment: a database and the keyring that belongs to it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
+
+from doorstep_server import credentials
+from doorstep_server.auth import ALL_SCOPES
+from doorstep_server.credentials import Kind
+from doorstep_server.keyring import Keyring, KeyringUnusable
+from doorstep_server.privacy.levels import Level
+from doorstep_server.privacy.policy import Purpose
+from doorstep_server.settings import Settings
+from doorstep_server.store import Connection, api_keys, migrate, purposes, tenants
+from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.database import Database
+from doorstep_server.store.tenants import Tenant
+
+FIRST_PURPOSE = Purpose(
+    name="visit",
+    title="Visits to authorized locations",
+    version=1,
+    legal_basis="legitimate_interests",
+    level=Level.SITE,
+    time_precision_s=900,
+    retention_days=60,
+    max_age_s=259_200,
+    requires_consent=False,
+    active=True,
+)
+
+
+class NotInitialized(RuntimeError):
+    """There is no deployment where the settings say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTenant:
+    """A tenant that was just made, with its admin key: shown once, stored nowhere."""
+
+    tenant: Tenant
+    api_key: str = field(repr=False)
+
+
+def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenant | None:
+    """Make a deployment with a first tenant; None when there is one, which is left as it is."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database.create(settings.database())
+    try:
+        with database.writing() as connection:
+            if migrate.is_empty(connection):
+                migrate.migrate(connection)
+        with database.reading() as connection:
+            if tenants.keyring_id(connection) is not None:
+                return None
+        keyring = Keyring.create(settings.keyring_path())
+        with database.writing() as connection:
+            tenants.bind_keyring(connection, keyring.identity())
+            return add_tenant(connection, keyring, tenant, now)
+    finally:
+        database.close()
+
+
+def open_deployment(settings: Settings) -> tuple[Database, Keyring]:
+    """Open what `initialize` made.
+
+    Raises `NotInitialized`, `SchemaOutdated`, `KeyringUnusable`, `DatabaseUnavailable`.
+    """
+    database = Database.open(settings.database())
+    if database is None:
+        raise NotInitialized(
+            "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME to "
+            "where it is."
+        )
+    try:
+        return database, _keyring_of(database, settings)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _keyring_of(database: Database, settings: Settings) -> Keyring:
+    with database.reading() as connection:
+        migrate.require_current(connection)
+        expected = tenants.keyring_id(connection)
+    keyring = Keyring.open(settings.keyring_path())
+    if keyring.identity() != expected:
+        raise KeyringUnusable(
+            "This keyring belongs to another database. Put the keyring that belongs to this "
+            "database back, or set DOORSTEP_KEYRING to where it is."
+        )
+    return keyring
+
+
+def new_tenant(name: str, *, is_demo: bool = False) -> Tenant:
+    """A tenant with fresh ids."""
+    return Tenant(tenant_id=uuid4(), handle=credentials.new_handle(), name=name, is_demo=is_demo)
+
+
+def add_tenant(
+    connection: Connection, keyring: Keyring, tenant: Tenant, now: datetime
+) -> NewTenant:
+    """Add a tenant with the purpose `visit` and an admin key.
+
+    Its keys are durable in the keyring before the database names them.
+    """
+    keyring.add_tenant(tenant.tenant_id)
+    tenants.add(connection, tenant)
+    purposes.add(connection, tenant.tenant_id, FIRST_PURPOSE)
+    return NewTenant(tenant=tenant, api_key=_admin_key(connection, keyring, tenant, now))
+
+
+def _admin_key(connection: Connection, keyring: Keyring, tenant: Tenant, now: datetime) -> str:
+    credential = credentials.new_credential(Kind.API_KEY, tenant.handle)
+    api_keys.add(
+        connection,
+        ApiKey(
+            tenant_id=tenant.tenant_id,
+            kid=credential.kid,
+            name="admin",
+            secret_hash=credentials.secret_hash(keyring.pepper(), credential),
+            scopes=list(ALL_SCOPES),
+            created_at=now,
+        ),
+    )
+    return credential.text()

@@ -1,0 +1,70 @@
+"""Logs by allow-list: one JSON object a line, made of named fields that hold no input.
+
+Text that other libraries log is never printed: it may quote a request. Of their records the
+logger's name, the level, the place in the code and the exception's type remain.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+
+LOGGER = logging.getLogger("doorstep")
+FIELDS = ("request_id", "method", "route", "status", "duration_ms", "code", "port", "tenants")
+
+
+class AllowListFormatter(logging.Formatter):
+    """Prints what is named here, and nothing else that a record may carry."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+        }
+        if record.name == LOGGER.name:
+            line["event"] = record.msg
+            line.update({f: record.__dict__[f] for f in FIELDS if f in record.__dict__})
+        else:
+            line |= {"event": "library", "logger": record.name, "line": record.lineno}
+        if record.exc_info and record.exc_info[0] is not None:
+            line |= _failure(record.exc_info[0], record.exc_info[2])
+        return json.dumps(line)
+
+
+def event(name: str, *, level: int = logging.INFO, **fields: object) -> None:
+    """Log an event of ours; fields that are not in `FIELDS` are dropped."""
+    LOGGER.log(level, name, extra=fields)
+
+
+def failure(error: BaseException, **fields: object) -> None:
+    """Log that something failed: type and places, without message and without values."""
+    LOGGER.error("failure", extra=fields, exc_info=error)
+
+
+def configure(level: str) -> None:
+    """Send everything that is logged in this process through the allow-list, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(AllowListFormatter())
+    libraries = "DEBUG" if level == "debug" else "WARNING"
+    logging.basicConfig(handlers=[handler], level=libraries, force=True)
+    LOGGER.setLevel(level.upper())
+    sys.excepthook = _crash
+
+
+def _failure(kind: type[BaseException], trace: TracebackType | None) -> Mapping[str, object]:
+    frames = traceback.extract_tb(trace)
+    return {
+        "exception": f"{kind.__module__}.{kind.__qualname__}",
+        "frames": [f"{f.name} ({f.filename.rpartition('/')[2]}:{f.lineno})" for f in frames[-12:]],
+    }
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    del error  # its message may quote what it failed on
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    print(json.dumps({"event": "crash", **_failure(kind, trace)}), file=sys.stderr)  # noqa: T201

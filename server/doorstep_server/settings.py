@@ -1,0 +1,54 @@
+"""Every setting, read in one place: command-line flags first, then DOORSTEP_* variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "DOORSTEP_"
+
+
+class InvalidSetting(ValueError):
+    """A setting's value cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What an operator can set. Names are those of the variables, without the prefix."""
+
+    #: where state is kept: database, keyring
+    home: Path = Path(".doorstep")
+    #: a SQLAlchemy URL; by default a SQLite file in the home
+    database_url: str | None = None
+    #: where the keyring is; by default a SQLite file in the home
+    keyring: str | None = None
+    #: how much is logged: debug, info, warning or error
+    log_level: str = "info"
+
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{(self.home / 'doorstep.db').absolute()}"
+
+    def keyring_path(self) -> Path:
+        """The keyring's file. Raises `InvalidSetting` for a store of another kind."""
+        if self.keyring is None:
+            return self.home / "keyring.db"
+        scheme, found, path = self.keyring.partition(":///")
+        if not found or scheme != "sqlite" or not path:
+            raise InvalidSetting(
+                "DOORSTEP_KEYRING must be sqlite:///path/to/keyring.db: this version keeps the "
+                "keyring in a file."
+            )
+        return Path(path)
+
+
+def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
+    """Settings from the environment; a flag that was given comes first."""
+    level = environ.get(PREFIX + "LOG_LEVEL", "info").lower()
+    if level not in {"debug", "info", "warning", "error"}:
+        raise InvalidSetting("DOORSTEP_LOG_LEVEL must be debug, info, warning or error.")
+    return Settings(
+        home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
+        database_url=environ.get(PREFIX + "DATABASE_URL") or None,
+        keyring=environ.get(PREFIX + "KEYRING") or None,
+        log_level=level,
+    )

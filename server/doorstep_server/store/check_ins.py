@@ -1,0 +1,282 @@
+"""Check-ins, their receipts and the counts of what was not stored.
+
+`commit_group` is the heart of the promise: within one write transaction it first takes the lock
+(the transaction began with it), then reads the receipts and how each device stands, and writes
+only what is permitted at that moment. A withdrawal commits before the group or after it; if
+before, the group sees it, and if after, its answer was not given yet.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, insert, literal, select, tuple_
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from doorstep_geofences import Outcome, Reason
+from doorstep_server.privacy import permission
+from doorstep_server.privacy.levels import Level
+from doorstep_server.privacy.minimize import CheckInRecord, Evidence, Minimized, Receipt, Tally
+from doorstep_server.store import devices
+from doorstep_server.store.columns import Id, Instant
+from doorstep_server.store.devices import Standing
+from doorstep_server.store.schema import check_ins, receipts, tallies
+
+_REASONS = {reason.value: reason for reason in Reason}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """What one check-in would write, if the transaction permits it."""
+
+    tenant_id: UUID
+    #: the token that it came with
+    kid: str = field(repr=False)
+    id: UUID
+    receipt_key: bytes
+    digest: bytes
+    #: the permission epoch of the capture, if the app said it
+    epoch: int | None
+    #: how old the position was when it arrived
+    age_s: float
+    #: None when the tenant has no such purpose
+    purpose: str | None
+    day: date
+    #: what to write, or the code of a refusal that only a receipt comes before
+    outcome: Minimized | str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What became of a proposal that was answered: now, or when its id was first used."""
+
+    receipt: Receipt
+    #: the stored row; None when nothing was stored (or no longer is)
+    record: CheckInRecord | None
+    replayed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """A proposal that left nothing behind but a count."""
+
+    code: str
+
+
+ID_REUSED = "id-reused"
+TOO_OLD = "too-old"
+DEVICE_REVOKED = "device-revoked"
+UNAUTHORIZED = "unauthorized"
+
+
+def commit_group(connection: Connection, proposals: Sequence[Proposal]) -> list[Settled | Refused]:
+    """Settle proposals of any tenants, in their order, in the caller's write transaction."""
+    order = sorted(range(len(proposals)), key=lambda i: proposals[i].tenant_id)
+    settled: dict[int, Settled | Refused] = {}
+    for tenant_id, indexes in groupby(order, key=lambda i: proposals[i].tenant_id):
+        places = list(indexes)
+        results = _settle(connection, tenant_id, [proposals[i] for i in places])
+        settled.update(zip(places, results, strict=True))
+    return [settled[i] for i in range(len(proposals))]
+
+
+def _settle(
+    connection: Connection, tenant_id: UUID, proposals: list[Proposal]
+) -> list[Settled | Refused]:
+    known = _receipts(connection, tenant_id, [p.receipt_key for p in proposals])
+    records = _records(connection, tenant_id, proposals, known)
+    standing = devices.standings(connection, tenant_id, list({p.kid for p in proposals}))
+    group = _Group(
+        answered={
+            key: Settled(receipt=receipt, record=records.get(key), replayed=True)
+            for key, receipt in known.items()
+        },
+        standing=standing,
+    )
+    results = [group.settle(proposal) for proposal in proposals]
+    _write(connection, tenant_id, group)
+    return results
+
+
+@dataclass(slots=True)
+class _Group:
+    """One tenant's share of a group, while it is settled."""
+
+    answered: dict[bytes, Settled]
+    standing: dict[str, Standing]
+    writes: list[Minimized] = field(default_factory=list)
+    counts: Counter[Tally] = field(default_factory=Counter)
+
+    def settle(self, proposal: Proposal) -> Settled | Refused:
+        """Receipt first, then permission, then what the check-in itself came to."""
+        standing = self.standing.get(proposal.kid)
+        if standing is None or standing.revoked:
+            return Refused(code=UNAUTHORIZED if standing is None else DEVICE_REVOKED)
+        before = self.answered.get(proposal.receipt_key)
+        if before is not None:
+            return _replay(before, proposal)
+        refusal = permission.refusal(
+            standing.permission, epoch=proposal.epoch, age_s=proposal.age_s
+        )
+        if refusal is not None:
+            return self._refuse(proposal, refusal)
+        if isinstance(proposal.outcome, str):
+            return self._refuse(proposal, proposal.outcome)
+        return self._accept(proposal.outcome)
+
+    def _refuse(self, proposal: Proposal, code: str) -> Refused:
+        if proposal.purpose is not None:
+            self.counts[Tally(purpose=proposal.purpose, day=proposal.day, reason=code)] += 1
+        return Refused(code=code)
+
+    def _accept(self, minimized: Minimized) -> Settled:
+        self.writes.append(minimized)
+        if minimized.tally is not None:
+            self.counts[minimized.tally] += 1
+        settled = Settled(receipt=minimized.receipt, record=minimized.record, replayed=False)
+        self.answered[minimized.receipt.key] = Settled(
+            receipt=minimized.receipt, record=minimized.record, replayed=True
+        )
+        return settled
+
+
+def _replay(before: Settled, proposal: Proposal) -> Settled | Refused:
+    """The same answer again, unless the id was used for something else or its row has expired."""
+    if before.receipt.digest != proposal.digest:
+        return Refused(code=ID_REUSED)
+    if before.receipt.record_expires_on is not None and before.record is None:
+        return Refused(code=TOO_OLD)
+    return before
+
+
+def _write(connection: Connection, tenant_id: UUID, group: _Group) -> None:
+    """Rows go in in the order of their random keys, so their order tells nothing."""
+    records = [write.record for write in group.writes if write.record is not None]
+    if records:
+        records.sort(key=attrgetter("id"))
+        connection.execute(insert(check_ins), [_row(tenant_id, record) for record in records])
+    if group.writes:
+        new = sorted((write.receipt for write in group.writes), key=attrgetter("key"))
+        connection.execute(insert(receipts), [_row(tenant_id, receipt) for receipt in new])
+    if group.counts:
+        _count(connection, tenant_id, group.counts)
+
+
+def _row(tenant_id: UUID, value: CheckInRecord | Receipt | Tally) -> dict[str, Any]:
+    """Columns are named as the fields are: what has no field cannot be written."""
+    return {"tenant_id": tenant_id, **{name: getattr(value, name) for name in value.__slots__}}
+
+
+def _count(connection: Connection, tenant_id: UUID, counts: Counter[Tally]) -> None:
+    statement = upsert(tallies)
+    statement = statement.on_conflict_do_update(
+        index_elements=[c.name for c in tallies.primary_key],
+        set_={"count": tallies.c.count + statement.excluded.count},
+    )
+    rows = [{**_row(tenant_id, tally), "count": count} for tally, count in counts.items()]
+    connection.execute(statement, rows)
+
+
+def _receipts(
+    connection: Connection, tenant_id: UUID, keys: Sequence[bytes]
+) -> dict[bytes, Receipt]:
+    query = select(
+        receipts.c.key,
+        receipts.c.digest,
+        receipts.c.expires_on,
+        receipts.c.record_expires_on,
+        receipts.c.sealed,
+    ).where(receipts.c.tenant_id == tenant_id, receipts.c.key.in_(keys))
+    return {row["key"]: Receipt(**row) for row in connection.execute(query).mappings()}
+
+
+def _records(
+    connection: Connection,
+    tenant_id: UUID,
+    proposals: Sequence[Proposal],
+    known: dict[bytes, Receipt],
+) -> dict[bytes, CheckInRecord]:
+    """The stored rows behind known receipts, by receipt key."""
+    places = {
+        (receipt.record_expires_on, proposal.id): proposal.receipt_key
+        for proposal in proposals
+        if (receipt := known.get(proposal.receipt_key))
+        and receipt.record_expires_on is not None
+        and receipt.record_expires_on > proposal.day
+    }
+    if not places:
+        return {}
+    query = select(check_ins).where(
+        check_ins.c.tenant_id == tenant_id,
+        tuple_(check_ins.c.expires_on, check_ins.c.id).in_(list(places)),
+    )
+    found = [_record(row) for row in connection.execute(query)]
+    return {places[record.expires_on, record.id]: record for record in found}
+
+
+def _record(row: Row[Any]) -> CheckInRecord:
+    return CheckInRecord(
+        id=row.id,
+        expires_on=row.expires_on,
+        subject_ref=row.subject_ref,
+        purpose=row.purpose,
+        policy_version=row.policy_version,
+        legal_basis=row.legal_basis,
+        level=Level(row.level),
+        site_id=row.site_id,
+        site_version=row.site_version,
+        action=row.action,
+        time=row.time,
+        outcome=Outcome(row.outcome),
+        reason=_REASONS[row.reason],
+        evidence=Evidence(row.evidence),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which check-ins to list."""
+
+    #: rows that expired by this day are never read, deleted or not
+    today: date
+    subject_ref: bytes | None = None
+    site_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def page(
+    connection: Connection,
+    tenant_id: UUID,
+    wanted: Filter,
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[CheckInRecord]:
+    """Stored check-ins, newest time slot first."""
+    query = select(check_ins).where(
+        check_ins.c.tenant_id == tenant_id, *_conditions(wanted, before)
+    )
+    newest_first = query.order_by(check_ins.c.time.desc(), check_ins.c.id.desc())
+    return [_record(row) for row in connection.execute(newest_first.limit(limit))]
+
+
+def _conditions(wanted: Filter, before: tuple[datetime, UUID] | None) -> Iterator[Any]:
+    yield check_ins.c.expires_on > wanted.today
+    if wanted.subject_ref is not None:
+        yield check_ins.c.subject_ref == wanted.subject_ref
+    if wanted.site_id is not None:
+        yield check_ins.c.site_id == wanted.site_id
+    if wanted.since is not None:
+        yield check_ins.c.time >= wanted.since
+    if wanted.until is not None:
+        yield check_ins.c.time < wanted.until
+    if before is not None:
+        time, check_in_id = before
+        place = tuple_(literal(time, Instant()), literal(check_in_id, Id()))
+        yield tuple_(check_ins.c.time, check_ins.c.id) < place

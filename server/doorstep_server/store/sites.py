@@ -1,0 +1,234 @@
+"""Authorized locations and their history. A site's row names its current version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from shapely import Point
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from doorstep_geofences import Geofence
+from doorstep_server.store.schema import site_versions, sites
+from doorstep_server.store.tenants import note_change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteContent:
+    """What an admin says of a site."""
+
+    name: str
+    external_id: str | None
+    geofence: Geofence
+    tolerance_m: float
+    assurance: str
+    max_accuracy_m: float
+    timezone: str
+    #: names of the purposes that may be served here; empty: all
+    purposes: list[str]
+    #: who may check in here; empty: everyone
+    groups: list[str]
+    active: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSite:
+    """One version of a site."""
+
+    site_id: UUID
+    version: int
+    valid_from: datetime
+    content: SiteContent
+
+
+class Conflict(StrEnum):
+    """Why a site was not written."""
+
+    EXTERNAL_ID = "external-id-taken"
+    VERSION = "version-conflict"
+
+
+def add(connection: Connection, tenant_id: UUID, site: StoredSite) -> StoredSite | Conflict:
+    """Add a site as its version 1."""
+    if _external_id_taken(connection, tenant_id, site):
+        return Conflict.EXTERNAL_ID
+    connection.execute(
+        insert(sites).values(
+            tenant_id=tenant_id,
+            site_id=site.site_id,
+            version=site.version,
+            external_id=site.content.external_id,
+        )
+    )
+    _insert_version(connection, tenant_id, site)
+    note_change(connection, tenant_id)
+    return site
+
+
+def revise(
+    connection: Connection, tenant_id: UUID, site: StoredSite
+) -> StoredSite | Conflict | None:
+    """Make `site` the current version, in place of the one before its own number.
+
+    None when the tenant has no such site.
+    """
+    current = _current_version(connection, tenant_id, site.site_id)
+    if current is None:
+        return None
+    if current != site.version - 1:
+        return Conflict.VERSION
+    if _external_id_taken(connection, tenant_id, site):
+        return Conflict.EXTERNAL_ID
+    connection.execute(
+        update(sites)
+        .where(sites.c.tenant_id == tenant_id, sites.c.site_id == site.site_id)
+        .values(version=site.version, external_id=site.content.external_id)
+    )
+    _insert_version(connection, tenant_id, site)
+    note_change(connection, tenant_id)
+    return site
+
+
+def deactivate(
+    connection: Connection, tenant_id: UUID, site_id: UUID, now: datetime
+) -> StoredSite | Conflict | None:
+    """Make the next version of a site inactive; None when the tenant has no such site."""
+    site = find(connection, tenant_id, site_id)
+    if site is None or not site.content.active:
+        return site
+    return revise(
+        connection,
+        tenant_id,
+        StoredSite(
+            site_id=site_id,
+            version=site.version + 1,
+            valid_from=now,
+            content=replace(site.content, active=False),
+        ),
+    )
+
+
+def find(connection: Connection, tenant_id: UUID, site_id: UUID) -> StoredSite | None:
+    """The current version of a site."""
+    row = connection.execute(_current(tenant_id).where(sites.c.site_id == site_id)).first()
+    return _site(row) if row else None
+
+
+def find_by_external_id(
+    connection: Connection, tenant_id: UUID, external_ids: Sequence[str]
+) -> dict[str, StoredSite]:
+    """The current versions of the sites with these external ids."""
+    query = _current(tenant_id).where(sites.c.external_id.in_(external_ids))
+    found = [_site(row) for row in connection.execute(query)]
+    return {str(site.content.external_id): site for site in found}
+
+
+def page(
+    connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
+) -> list[StoredSite]:
+    """Current versions in the order of their ids."""
+    query = _current(tenant_id)
+    if after is not None:
+        query = query.where(sites.c.site_id > after)
+    rows = connection.execute(query.order_by(sites.c.site_id).limit(limit))
+    return [_site(row) for row in rows]
+
+
+def all_current(connection: Connection, tenant_id: UUID) -> list[StoredSite]:
+    """The current version of every site of a tenant."""
+    return [_site(row) for row in connection.execute(_current(tenant_id))]
+
+
+def history(
+    connection: Connection, tenant_id: UUID, site_id: UUID, *, before: int | None, limit: int
+) -> list[StoredSite]:
+    """A site's versions, newest first."""
+    query = _versions(tenant_id).where(sites.c.site_id == site_id)
+    if before is not None:
+        query = query.where(site_versions.c.version < before)
+    rows = connection.execute(query.order_by(site_versions.c.version.desc()).limit(limit))
+    return [_site(row) for row in rows]
+
+
+def _versions(tenant_id: UUID) -> Select[Any]:
+    same_site = (sites.c.tenant_id == site_versions.c.tenant_id) & (
+        sites.c.site_id == site_versions.c.site_id
+    )
+    return (
+        select(site_versions, sites.c.external_id)
+        .join_from(sites, site_versions, same_site)
+        .where(sites.c.tenant_id == tenant_id, site_versions.c.tenant_id == tenant_id)
+    )
+
+
+def _current(tenant_id: UUID) -> Select[Any]:
+    return _versions(tenant_id).where(sites.c.version == site_versions.c.version)
+
+
+def _current_version(connection: Connection, tenant_id: UUID, site_id: UUID) -> int | None:
+    query = select(sites.c.version).where(
+        sites.c.tenant_id == tenant_id, sites.c.site_id == site_id
+    )
+    return connection.execute(query).scalar()
+
+
+def _external_id_taken(connection: Connection, tenant_id: UUID, site: StoredSite) -> bool:
+    if site.content.external_id is None:
+        return False
+    query = select(sites.c.site_id).where(
+        sites.c.tenant_id == tenant_id,
+        sites.c.external_id == site.content.external_id,
+        sites.c.site_id != site.site_id,
+    )
+    return connection.execute(query).first() is not None
+
+
+def _insert_version(connection: Connection, tenant_id: UUID, site: StoredSite) -> None:
+    content = site.content
+    fence = content.geofence
+    connection.execute(
+        insert(site_versions).values(
+            tenant_id=tenant_id,
+            site_id=site.site_id,
+            version=site.version,
+            name=content.name,
+            shape=fence.shape if fence.center is None else Point(*fence.center),
+            radius_m=fence.radius_m,
+            tolerance_m=content.tolerance_m,
+            assurance=content.assurance,
+            max_accuracy_m=content.max_accuracy_m,
+            timezone=content.timezone,
+            purposes=content.purposes,
+            groups=content.groups,
+            active=content.active,
+            valid_from=site.valid_from,
+        )
+    )
+
+
+def _site(row: Row[Any]) -> StoredSite:
+    return StoredSite(
+        site_id=row.site_id,
+        version=row.version,
+        valid_from=row.valid_from,
+        content=SiteContent(
+            name=row.name,
+            external_id=row.external_id,
+            geofence=_geofence(row),
+            tolerance_m=row.tolerance_m,
+            assurance=row.assurance,
+            max_accuracy_m=row.max_accuracy_m,
+            timezone=row.timezone,
+            purposes=row.purposes,
+            groups=row.groups,
+            active=row.active,
+        ),
+    )
+
+
+def _geofence(row: Row[Any]) -> Geofence:
+    if row.radius_m is None:
+        return Geofence.polygonal(row.shape)
+    return Geofence.circle(row.shape.x, row.shape.y, row.radius_m)
