@@ -104,7 +104,7 @@ class Flaw(StrEnum):
     )
 
 
-class InvalidGeofence(ValueError):  # noqa: N818 - read as the sentence "invalid geofence"
+class InvalidGeofence(ValueError):
     """A geofence that cannot be judged against; its message carries no coordinate."""
 
     def __init__(self, flaw: Flaw, *, at: str | None = None) -> None:

@@ -97,7 +97,7 @@ class CheckIn(Value):
     expires_on: date | None
     #: sealed for the business, when nothing was stored: the app shows it in a review request
     decision: str | None
-    #: whether this repeats the answer to an earlier send; None in a batch, which does not tell
+    #: whether this repeats the answer to an earlier send; None when a batch does not tell
     replayed: bool | None
     request_id: str | None
 

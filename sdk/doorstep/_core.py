@@ -195,4 +195,5 @@ def parse_response(call: Call[T], response: Response) -> T:
 
 def _this_device() -> DeviceInfo:
     """The least that can be said; an app that wants to say more passes a DeviceInfo."""
-    return DeviceInfo(platform=sys.platform, os_version="unknown", model="unknown")
+    platform = sys.platform.rstrip("0123456789")
+    return DeviceInfo(platform=platform, os_version="unknown", model="unknown")

@@ -257,7 +257,7 @@ def _batch_result(one: Document, request_id: str | None) -> BatchResult:
     error: ApiError | None = None
     if is_success(status):
         try:
-            check_in = _check_in(one, replayed=None, request_id=request_id)
+            check_in = _check_in(one, replayed=one.maybe_flag("replayed"), request_id=request_id)
         except Mismatch:
             error = UnexpectedAnswer(status, request_id=request_id)
     else:

@@ -111,6 +111,7 @@ class ApiError(DoorstepError):
         request_id: str | None = None,
         retry_after_s: float | None = None,
         detail: str | None = None,
+        at: str | None = None,
     ) -> None:
         super().__init__(status)
         self.status = status
@@ -122,6 +123,8 @@ class ApiError(DoorstepError):
         self.retry_after_s = retry_after_s
         #: the server's explanation for developers; not part of the message
         self.detail = detail
+        #: the member of the body that is wrong, when the server can tell
+        self.at = at
 
     def __str__(self) -> str:
         reason = f"{self.status} {self.code}".strip()
@@ -186,7 +189,7 @@ class TooOld(ApiError):
 class Invalid(ApiError):
     """The server cannot take the request as it is."""
 
-    advice = "The request is not valid; detail may say why. Do not send it again unchanged."
+    advice = "The request is not valid; at and detail may say why. Do not send it again unchanged."
 
 
 class RateLimited(ApiError):

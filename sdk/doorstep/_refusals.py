@@ -64,13 +64,14 @@ def problem_error(
     """The error that a problem document stands for, alone or in a batch."""
     members = problem.others()
     code = _word(members.get("code")) or ""
-    detail = members.get("detail")
+    detail, at = members.get("detail"), members.get("at")
     return _kind(status, code)(
         status,
         code=code,
         request_id=_word(members.get("request_id")) or request_id,
         retry_after_s=wait_s,
         detail=detail if isinstance(detail, str) else None,
+        at=at if isinstance(at, str) else None,
     )
 
 

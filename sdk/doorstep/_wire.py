@@ -84,6 +84,9 @@ class Document:
         value = self._members.get(name)
         return value if isinstance(value, bool) else _mismatch()
 
+    def maybe_flag(self, name: str) -> bool | None:
+        return None if self._members.get(name) is None else self.flag(name)
+
     def maybe_day(self, name: str) -> date | None:
         return self._maybe_parsed(name, date.fromisoformat)
 

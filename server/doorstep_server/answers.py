@@ -16,8 +16,6 @@ from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from doorstep_server import logs
-from doorstep_server.api.check_ins import CheckInQuery
-from doorstep_server.api.paging import Paging
 from doorstep_server.check_ins.journal import JournalClosed, JournalFull
 from doorstep_server.problems import MEDIA_TYPE, Refusal, problem
 from doorstep_server.request_ids import request_id, scope_request_id
@@ -95,17 +93,14 @@ def _methods(request: _AnyRequest) -> list[str]:
 
 async def refuse_unknown_parameters(request: _AnyRequest) -> None:
     """A mistyped filter must not silently list everything."""
-    taken = request.route_handler.parsed_fn_signature.parameters
-    known = {name for dependency in taken for name in _PARAMETERS.get(dependency, ())}
+    if not request.query_params:
+        return
+    handler = request.route_handler
+    takes = handler.parsed_fn_signature.parameters
+    providers = [p for name, p in handler.resolve_dependencies().items() if name in takes]
+    known = {name for p in providers for name in p.parsed_fn_signature.parameters}
     if not request.query_params.keys() <= known:
         raise Refusal("invalid-parameter")
-
-
-#: the query parameters that each dependency of a handler reads
-_PARAMETERS = {
-    "paging": Paging.__slots__,
-    "filters": CheckInQuery.__struct_fields__,
-}
 
 
 def failed(request: _AnyRequest, error: Exception) -> Response[bytes]:

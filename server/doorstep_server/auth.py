@@ -6,7 +6,6 @@ may refuse early; whether a device may act is read again in the transaction that
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Credential, Kind
 from doorstep_server.policies import Policies, Policy
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.store import api_keys, devices, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
@@ -25,23 +25,6 @@ from doorstep_server.store.devices import Token
 
 Connection = ASGIConnection[BaseRouteHandler, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
-
-
-class Area(StrEnum):
-    """What API keys are scoped to; each may be read or written."""
-
-    SITES = "sites"
-    SUBJECTS = "subjects"
-    DEVICES = "devices"
-    PURPOSES = "purposes"
-    CHECK_INS = "check-ins"
-    PRIVACY = "privacy"
-    AUDIT = "audit"
-    KEYS = "keys"
-
-
-READ, WRITE = "read", "write"
-ALL_SCOPES = tuple(f"{area}:{access}" for area in Area for access in (READ, WRITE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,11 +5,11 @@ from datetime import datetime
 from uuid import uuid4
 
 from doorstep_server import credentials
-from doorstep_server.auth import ALL_SCOPES
 from doorstep_server.credentials import Kind
 from doorstep_server.keyring import Keyring, KeyringUnusable
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.policy import Purpose
+from doorstep_server.scopes import ALL_SCOPES
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, api_keys, migrate, purposes, tenants
 from doorstep_server.store.api_keys import ApiKey

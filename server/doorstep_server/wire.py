@@ -71,7 +71,8 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 def _repeats_a_member(body: bytes) -> bool:
     """Whether an object in the (valid) body names a member twice."""
     try:
-        json.loads(body, object_pairs_hook=_once)
+        # numbers are not read again: a long one costs, and Python refuses the longest
+        json.loads(body, object_pairs_hook=_once, parse_int=bool, parse_float=bool)
     except _RepeatedMember:
         return True
     return False

@@ -146,6 +146,14 @@ def test_enrolling_gives_the_client_its_token_and_epoch(either):
     assert caller.transport.bodies[1]["permission_epoch"] == 2
 
 
+def test_without_a_device_info_only_the_platform_is_told(either, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    caller = either.client(answer(ENROLLMENT))
+    caller.do(lambda client: client.device.enroll("CODE"))
+    device = {"platform": "win", "os_version": "unknown", "model": "unknown"}
+    assert caller.transport.bodies[0]["device"] == device
+
+
 def test_an_app_may_bring_its_own_installation_id(either):
     caller = either.client(answer(ENROLLMENT))
     caller.do(lambda client: client.device.enroll("CODE", installation_id="mine"))
@@ -248,10 +256,13 @@ def test_a_batch_of_mixed_results(either):
         {"index": 1, "id": None, "status": 422, "code": "id-reused", "request_id": "req-3"},
         {"index": 2, "id": ID, "status": 403, "code": "brand-new-code"},
         {"index": 3, "id": ID, "status": 201, "outcome": "accepted"},
+        {**ACCEPTED, "index": 4, "status": 201, "replayed": True},
     ]
     caller = either.client(answer({"results": results}, 200, request_id="req-1"))
-    new = [a_new(), a_new(permission_epoch=2), a_new(fix=a_fix(elapsed_s=990.0)), a_new()]
-    first, second, third, fourth = caller.do(lambda client: client.check_ins.create_batch(new))
+    new = [a_new(), a_new(permission_epoch=2), a_new(fix=a_fix(elapsed_s=990.0)), a_new(), a_new()]
+    first, second, third, fourth, fifth = caller.do(
+        lambda client: client.check_ins.create_batch(new)
+    )
     assert (first.index, first.status, first.error) == (0, 201, None)
     assert (first.check_in.outcome, first.check_in.replayed) == ("accepted", None)
     assert isinstance(second.error, IdReused)
@@ -259,6 +270,7 @@ def test_a_batch_of_mixed_results(either):
     assert type(third.error) is NotAllowed
     assert (third.error.code, third.error.request_id) == ("brand-new-code", "req-1")
     assert isinstance(fourth.error, UnexpectedAnswer)
+    assert fifth.check_in.replayed is True
 
 
 def test_a_batch_is_one_request_with_the_ids_of_its_items(either):

@@ -116,11 +116,11 @@ def test_the_servers_detail_is_for_developers_not_for_the_message(either):
     response = Response(
         status=422,
         headers={"content-type": "application/problem+json"},
-        body=b'{"code": "invalid", "detail": "fix.lat is missing"}',
+        body=b'{"code": "invalid", "detail": "fix.lat is missing", "at": "fix.lat"}',
     )
     with pytest.raises(Invalid) as raised:
         either.client(response).check_in()
-    assert raised.value.detail == "fix.lat is missing"
+    assert (raised.value.detail, raised.value.at) == ("fix.lat is missing", "fix.lat")
     assert "fix.lat" not in str(raised.value)
 
 

@@ -12,9 +12,10 @@ from msgspec import Meta
 from doorstep_server import credentials
 from doorstep_server.api import documented
 from doorstep_server.api.paging import Cursors, Page, Paging
-from doorstep_server.auth import ALL_SCOPES, READ, WRITE, Admin, Area, scope
+from doorstep_server.auth import Admin, scope
 from doorstep_server.credentials import Kind
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import ALL_SCOPES, READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import api_keys
 from doorstep_server.store.api_keys import ApiKey

@@ -18,7 +18,7 @@ from doorstep_server import logs
 from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.reading import PurposeHeader
-from doorstep_server.auth import READ, Admin, Area, device_only, device_or_scope
+from doorstep_server.auth import Admin, device_only, device_or_scope
 from doorstep_server.check_ins import flow
 from doorstep_server.check_ins.answer import Answer, answer
 from doorstep_server.check_ins.claim import AwareTime, Claim
@@ -31,6 +31,7 @@ from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import CheckInRecord, cut_time
 from doorstep_server.problems import Problem, Refusal, problem
 from doorstep_server.request_ids import request_id
+from doorstep_server.scopes import READ, Area
 from doorstep_server.services import Services
 from doorstep_server.store import check_ins, subjects
 from doorstep_server.store.check_ins import Filter, Refused, Settled
@@ -43,7 +44,11 @@ OWN_DAYS = 7
 RETRY_AFTER_S = 2
 
 ListedTime = Annotated[
-    datetime | None, QueryParameter(description="RFC 3339, with a zone. Compared with `time`.")
+    str | None,
+    QueryParameter(
+        description="RFC 3339, with a zone. Compared with `time`.",
+        schema_extra={"format": "date-time"},
+    ),
 ]
 
 CHECK_IN_REFUSALS = (
@@ -137,10 +142,20 @@ def check_in_query(
     until: ListedTime = None,
 ) -> CheckInQuery:
     """Dependency of the list of check-ins. Raises `Refusal`."""
-    for name, time in (("since", since), ("until", until)):
-        if time is not None and time.tzinfo is None:
-            raise Refusal("invalid-parameter", at=name)
-    return CheckInQuery(site_id=site_id, subject_id=subject_id, since=since, until=until)
+    return CheckInQuery(
+        site_id=site_id,
+        subject_id=subject_id,
+        since=_time(since, "since"),
+        until=_time(until, "until"),
+    )
+
+
+def _time(text: str | None, name: str) -> datetime | None:
+    """Litestar would take a number for a time, and a time without a zone."""
+    try:
+        return None if text is None else msgspec.convert(text, AwareTime)
+    except msgspec.ValidationError:
+        raise Refusal("invalid-parameter", at=name) from None
 
 
 @post(

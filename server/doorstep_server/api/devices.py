@@ -14,12 +14,13 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.purposes import ShownPurpose, shown_purpose
 from doorstep_server.api.reading import PurposeHeader
-from doorstep_server.auth import READ, WRITE, Admin, Area, device_only, scope
+from doorstep_server.auth import Admin, device_only, scope
 from doorstep_server.check_ins.claim import AwareTime, Epoch
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Kind
 from doorstep_server.privacy.permission import Permission, SequenceTooFarAhead, State, features
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import devices
 from doorstep_server.store.devices import Device, Token

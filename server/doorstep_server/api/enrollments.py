@@ -13,12 +13,13 @@ from msgspec import Meta
 from doorstep_server import credentials
 from doorstep_server.api import documented
 from doorstep_server.api.purposes import ShownPurpose, shown_purpose
-from doorstep_server.auth import WRITE, Admin, Area, scope
+from doorstep_server.auth import Admin, scope
 from doorstep_server.credentials import Credential
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.permission import Permission
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import enrollments, subjects, tenants
 from doorstep_server.store.devices import Device, Token

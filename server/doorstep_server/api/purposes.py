@@ -10,12 +10,13 @@ from msgspec import Meta
 
 from doorstep_server.api import documented
 from doorstep_server.api.paging import Cursors, Page, Paging
-from doorstep_server.auth import READ, WRITE, Admin, Area, scope
+from doorstep_server.auth import Admin, scope
 from doorstep_server.check_ins.claim import PurposeName
 from doorstep_server.privacy.levels import AVAILABLE_LEVELS, Level
 from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import purposes
 from doorstep_server.wire import StrictJson

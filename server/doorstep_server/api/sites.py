@@ -26,9 +26,10 @@ from doorstep_server.api import documented
 from doorstep_server.api.geofence_schema import GeofenceDocument
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.subjects import Groups
-from doorstep_server.auth import READ, WRITE, Admin, Area, scope
+from doorstep_server.auth import Admin, scope
 from doorstep_server.check_ins.claim import Age, AwareTime, FixClaim, PurposeName
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import Connection, sites
 from doorstep_server.store.sites import Conflict, SiteContent, StoredSite

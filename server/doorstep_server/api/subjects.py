@@ -13,8 +13,9 @@ from msgspec import Meta
 from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.reading import PurposeHeader
-from doorstep_server.auth import READ, WRITE, Admin, Area, scope
+from doorstep_server.auth import Admin, scope
 from doorstep_server.problems import Refusal
+from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import subjects
 from doorstep_server.store.subjects import Subject

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from doorstep_server import __version__, settings
+from doorstep_server.cli.demo import demo
 from doorstep_server.cli.deployments import init, migrate_command, tenants_group
 from doorstep_server.cli.errors import TOLD
 from doorstep_server.cli.serving import serve
@@ -42,3 +43,4 @@ main.add_command(migrate_command)
 main.add_command(tenants_group)
 main.add_command(sites_group)
 main.add_command(serve)
+main.add_command(demo)

@@ -1,0 +1,55 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# what an installation is made from: a change to any of these installs anew
+SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format load constraints clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(VENV)/.demo ## Set everything up and run the demo (SQLite, simulated phones)
+	$(BIN)/doorstep demo
+
+test: $(VENV)/.dev ## Set everything up and run all tests
+	@.ci/system-packages
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+load: $(VENV)/.dev ## Load-test the check-in path for a short time (Locust)
+	$(BIN)/python loadtests/run.py
+
+constraints: $(VENV)/.dev ## Pin the dependencies anew
+	$(PIP) install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  --no-annotate --all-extras --no-emit-package doorstep --no-emit-package doorstep-server \
+	  pyproject.toml sdk/pyproject.toml -o constraints.txt
+
+clean: ## Remove the virtual environment and everything that tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Doorstep needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	$(PIP) install -q -c constraints.txt -e '.[demo]' -e ./sdk
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(SOURCES)
+	$(PIP) install -q -c constraints.txt -e '.[dev]' -e ./sdk
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,98 @@
+"""The demo's own tenant: marked as demo, with its sites and a key for one run."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from doorstep_server import credentials, deployment
+from doorstep_server.api.site_import import Import, import_sites
+from doorstep_server.credentials import Kind
+from doorstep_server.demo import city
+from doorstep_server.keyring import Keyring
+from doorstep_server.scopes import READ, WRITE, Area
+from doorstep_server.settings import Settings
+from doorstep_server.store import Connection, api_keys, tenants
+from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.tenants import Tenant
+
+TENANT_NAME = "Demo: São Paulo (not real)"
+KEY_NAME = "demo"
+SCOPES = (f"{Area.SITES}:{READ}", f"{Area.SUBJECTS}:{WRITE}", f"{Area.DEVICES}:{READ}")
+_PAGE = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A tenant to play in."""
+
+    tenant: Tenant
+    api_key: str = field(repr=False)
+
+
+def prepare(settings: Settings, now: datetime) -> Stage:
+    """Make the deployment if there is none, and in it the demo's tenant, sites and key.
+
+    Other tenants are left alone: a demo tenant is only ever one that is marked as such.
+    """
+    deployment.initialize(settings, now, tenant=_new_tenant())
+    database, keyring = deployment.open_deployment(settings)
+    try:
+        with database.writing() as connection:
+            tenant = _demo_tenant(connection, keyring, now)
+            _take_sites(connection, tenant, now)
+            return Stage(tenant=tenant, api_key=_renew_key(connection, keyring, tenant, now))
+    finally:
+        database.close()
+
+
+def _new_tenant() -> Tenant:
+    return deployment.new_tenant(TENANT_NAME, is_demo=True)
+
+
+def _demo_tenant(connection: Connection, keyring: Keyring, now: datetime) -> Tenant:
+    for tenant in tenants.all_tenants(connection):
+        if tenant.is_demo:
+            return tenant
+    return deployment.add_tenant(connection, keyring, _new_tenant(), now).tenant
+
+
+def _take_sites(connection: Connection, tenant: Tenant, now: datetime) -> None:
+    wanted = Import(
+        tenant_id=tenant.tenant_id,
+        timezone="America/Sao_Paulo",
+        now=now,
+        dry_run=False,
+        skip_invalid=False,
+    )
+    report = import_sites(connection, wanted, city.features())
+    assert not report.rejected, "the demo's sites are valid"
+
+
+def _renew_key(connection: Connection, keyring: Keyring, tenant: Tenant, now: datetime) -> str:
+    """A new key for this run; those of earlier runs end."""
+    for key in _keys(connection, tenant):
+        if key.name == KEY_NAME and key.revoked_at is None:
+            api_keys.revoke(connection, tenant.tenant_id, key.kid, now)
+    credential = credentials.new_credential(Kind.API_KEY, tenant.handle)
+    api_keys.add(
+        connection,
+        ApiKey(
+            tenant_id=tenant.tenant_id,
+            kid=credential.kid,
+            name=KEY_NAME,
+            secret_hash=credentials.secret_hash(keyring.pepper(), credential),
+            scopes=list(SCOPES),
+            created_at=now,
+        ),
+    )
+    return credential.text()
+
+
+def _keys(connection: Connection, tenant: Tenant) -> list[ApiKey]:
+    found: list[ApiKey] = []
+    after: str | None = None
+    while True:
+        page = api_keys.page(connection, tenant.tenant_id, after=after, limit=_PAGE)
+        found += page
+        if len(page) < _PAGE:
+            return found
+        after = page[-1].kid

@@ -1,0 +1,236 @@
+"""Who may call: keys, tokens, scopes, enrollment. One tenant never sees another."""
+
+from uuid import uuid4
+
+import pytest
+from litestar.handlers import HTTPRouteHandler
+
+from doorstep_server import credentials
+from doorstep_server.credentials import Kind
+from world import Api, Phone, Tenancy, World
+
+OPEN = {("POST", "/v1/enrollments")}
+
+
+def test_every_route_under_v1_is_guarded_except_enrollment(world: World) -> None:
+    unguarded = {
+        (method, route.path)
+        for route in world.client.app.routes
+        for handler in getattr(route, "route_handlers", [])
+        if isinstance(handler, HTTPRouteHandler) and route.path.startswith("/v1/")
+        for method in handler.http_methods
+        if method != "OPTIONS" and not handler.resolve_guards()
+    }
+    assert unguarded == OPEN
+
+
+def wrong_tokens(good: str) -> list[str]:
+    kind, kid, secret = good.split("_")
+    other = "dsk" if kind == "dst" else "dst"
+    return [
+        "",
+        good[:-1],
+        good + "0",
+        f"{kind}_{kid}_{'0' * 64}",
+        f"{kind}_{kid[:-1]}{'0' if kid[-1] != '0' else '1'}_{secret}",
+        f"{kind}_{'0' * 6}{kid[6:]}_{secret}",
+        f"{other}_{kid}_{secret}",
+        f"{kind}_{kid}_{secret.upper()}" if secret.upper() != secret else "x",
+        "~" * 80,
+    ]
+
+
+def test_a_wrong_token_is_refused(tenant: Tenancy, phone: Phone) -> None:
+    for wrong in wrong_tokens(phone.token):
+        answer = Api(phone.client, wrong).get("/v1/device")
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    for wrong in wrong_tokens(tenant.new.api_key):
+        answer = Api(phone.client, wrong).get("/v1/sites")
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+def test_no_header_is_refused_before_the_body_is_read(world: World) -> None:
+    answer = world.client.post("/v1/check-ins", content=b"not json")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+def test_a_key_may_do_what_its_scopes_say(tenant: Tenancy) -> None:
+    made = tenant.admin.post("/v1/api-keys", json={"name": "map", "scopes": ["sites:read"]}).json()
+    reader = Api(tenant.admin.client, made["api_key"])
+    assert reader.get("/v1/sites").status_code == 200
+    refused = reader.post("/v1/sites", json={})
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope-missing")
+    assert reader.get("/v1/api-keys").status_code == 403
+
+
+def test_a_key_cannot_make_a_mightier_one(tenant: Tenancy) -> None:
+    made = tenant.admin.post("/v1/api-keys", json={"name": "k", "scopes": ["keys:write"]}).json()
+    maker = Api(tenant.admin.client, made["api_key"])
+    answer = maker.post("/v1/api-keys", json={"name": "k2", "scopes": ["check-ins:read"]})
+    assert (answer.status_code, answer.json()["code"]) == (403, "scope-missing")
+
+
+def test_a_revoked_key_is_refused_at_once(tenant: Tenancy) -> None:
+    made = tenant.admin.post("/v1/api-keys", json={"name": "k", "scopes": ["sites:read"]}).json()
+    key = Api(tenant.admin.client, made["api_key"])
+    assert key.get("/v1/sites").status_code == 200
+    assert tenant.admin.delete(f"/v1/api-keys/{made['id']}").status_code == 204
+    assert key.get("/v1/sites").status_code == 401
+    listed = tenant.admin.get("/v1/api-keys").json()["items"]
+    assert {k["id"]: k["revoked_at"] is not None for k in listed}[made["id"]]
+    assert "api_key" not in listed[0]
+
+
+def test_secrets_are_not_in_the_database(world: World, tenant: Tenancy, phone: Phone) -> None:
+    secret = bytes.fromhex(phone.token.rpartition("_")[2])
+    admin_secret = bytes.fromhex(tenant.new.api_key.rpartition("_")[2])
+    for file in world.settings.home.glob("doorstep.db*"):
+        content = file.read_bytes()
+        assert secret not in content
+        assert admin_secret not in content
+        assert secret.hex().encode() not in content
+
+
+# -- devices ---------------------------------------------------------------------------------
+
+
+def test_a_revoked_device_is_told_so_only_with_its_secret(tenant: Tenancy, phone: Phone) -> None:
+    assert tenant.admin.delete(f"/v1/devices/{phone.device_id}").status_code == 204
+    for answer in (phone.get("/v1/device"), phone.check_in(phone.claim())):
+        assert (answer.status_code, answer.json()["code"]) == (401, "device-revoked")
+    kind, kid, _ = phone.token.split("_")
+    guess = Api(phone.client, f"{kind}_{kid}_{'0' * 64}").get("/v1/device")
+    assert guess.json()["code"] == "unauthorized"
+
+
+def test_the_transaction_refuses_a_device_that_a_stale_cache_lets_through(
+    world: World, phone: Phone
+) -> None:
+    phone.check_in(phone.claim())
+    with world.services.database.writing() as connection:  # as another process would
+        connection.exec_driver_sql("UPDATE devices SET revoked = 1")
+    answer = phone.check_in(phone.claim())
+    assert (answer.status_code, answer.json()["code"]) == (401, "device-revoked")
+
+
+def test_a_rotated_token_ends_the_old_one_on_first_use(phone: Phone) -> None:
+    new = Api(phone.client, phone.post("/v1/device/token").json()["token"])
+    assert phone.get("/v1/device").status_code == 200
+    assert new.get("/v1/device").status_code == 200
+    assert phone.get("/v1/device").status_code == 401
+    assert new.get("/v1/device").status_code == 200
+
+
+def test_a_rotation_whose_answer_was_lost_can_be_repeated(phone: Phone) -> None:
+    lost = Api(phone.client, phone.post("/v1/device/token").json()["token"])
+    kept = Api(phone.client, phone.post("/v1/device/token").json()["token"])
+    assert lost.get("/v1/device").status_code == 401
+    assert kept.get("/v1/device").status_code == 200
+
+
+# -- enrollment ------------------------------------------------------------------------------
+
+
+def test_a_code_works_once(tenant: Tenancy) -> None:
+    code = tenant.code(tenant.subject()["id"])
+    assert tenant.enroll(code).status_code == 201
+    again = tenant.enroll(code)
+    assert (again.status_code, again.json()["code"]) == (422, "enrollment-code-invalid")
+
+
+def test_a_lost_answer_is_given_again_to_the_same_installation(
+    world: World, tenant: Tenancy
+) -> None:
+    code, installation = tenant.code(tenant.subject()["id"]), uuid4().hex
+    first = tenant.enroll(code, installation)
+    world.clock.advance(minutes=9)
+    again = tenant.enroll(code, installation)
+    assert (again.status_code, again.json()) == (201, first.json())
+    world.clock.advance(minutes=2)
+    assert tenant.enroll(code, installation).status_code == 422
+
+
+def test_a_code_ends_after_15_minutes(world: World, tenant: Tenancy) -> None:
+    code = tenant.code(tenant.subject()["id"])
+    world.clock.advance(minutes=15)
+    assert tenant.enroll(code).status_code == 422
+
+
+@pytest.mark.parametrize("typed", [str.lower, lambda c: c.replace("-", " "), lambda c: f" {c} "])
+def test_a_code_may_be_typed_as_people_type(tenant: Tenancy, typed: object) -> None:
+    code = tenant.code(tenant.subject()["id"])
+    assert tenant.enroll(typed(code)).status_code == 201  # type: ignore[operator]
+
+
+def test_letters_that_look_alike_are_read_as_meant() -> None:
+    assert credentials.read_code("OIL000-000000-000000") == "011" + "0" * 15
+
+
+def test_guessing_codes_is_slowed_down(tenant: Tenancy) -> None:
+    handle = tenant.code(tenant.subject()["id"])[:6]
+    answers = [tenant.enroll(f"{handle}-{'0' * 6}-{i:06}") for i in range(12)]
+    assert {a.status_code for a in answers[:10]} == {422}
+    assert {a.status_code for a in answers[10:]} == {429}
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+def test_an_app_that_enrolls_again_ends_its_earlier_device(tenant: Tenancy) -> None:
+    installation = uuid4().hex
+    first = tenant.enroll(tenant.code(tenant.subject()["id"]), installation).json()
+    tenant.enroll(tenant.code(tenant.subject()["id"]), installation)
+    answer = Api(tenant.world.client, first["token"]).get("/v1/device")
+    assert answer.json()["code"] == "device-revoked"
+
+
+def test_only_the_allow_listed_is_kept_of_a_device(world: World, tenant: Tenancy) -> None:
+    tenant.enroll(tenant.code(tenant.subject()["id"]))
+    assert world.rows("SELECT platform, os_major, model FROM devices") == [
+        ("android", "15", "Pixel 9")
+    ]
+
+
+# -- tenants ---------------------------------------------------------------------------------
+
+
+def test_another_tenants_things_are_not_found(world: World, tenant: Tenancy, phone: Phone) -> None:
+    site = tenant.site(external_id="s1")
+    other = world.tenant()
+    paths = [
+        ("GET", f"/v1/sites/{site['id']}"),
+        ("PUT", f"/v1/sites/{site['id']}"),
+        ("DELETE", f"/v1/sites/{site['id']}"),
+        ("GET", f"/v1/sites/{site['id']}/versions"),
+        ("GET", f"/v1/subjects/{phone.subject_id}"),
+        ("PUT", f"/v1/subjects/{phone.subject_id}/groups"),
+        ("POST", f"/v1/subjects/{phone.subject_id}/enrollments"),
+        ("DELETE", f"/v1/devices/{phone.device_id}"),
+        ("DELETE", f"/v1/api-keys/{phone.token.split('_')[1]}"),
+    ]
+    bodies = {
+        "PUT": {k: v for k, v in site.items() if k not in {"id", "valid_from"}},
+    }
+    for method, path in paths:
+        json = {"groups": []} if path.endswith("groups") else bodies.get(method)
+        headers = {"Doorstep-Purpose": "visit"}
+        theirs = other.admin.request(method, path, json=json, headers=headers)
+        none = other.admin.request(method, _with_other_ids(path), json=json, headers=headers)
+        assert theirs.status_code == none.status_code == 404, path
+        assert theirs.json() | {"request_id": ""} == none.json() | {"request_id": ""}
+    assert other.admin.get("/v1/sites").json()["items"] == []
+    other_phone = other.phone()
+    answer = other_phone.check_in(other_phone.claim(site_id=site["id"]))
+    assert (answer.status_code, answer.json()["code"]) == (404, "site-unknown")
+    other.site(external_id="s1")
+
+
+def _with_other_ids(path: str) -> str:
+    parts = path.split("/")
+    return "/".join(str(uuid4()) if len(part) == 36 else part for part in parts)
+
+
+def test_credentials_print_without_their_secret() -> None:
+    credential = credentials.new_credential(Kind.API_KEY, "abcdef")
+    assert credential.secret.hex() not in repr(credential)
+    assert repr(credential.secret) not in repr(credential)
+    assert credentials.parse(credential.text()) == credential

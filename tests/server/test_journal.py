@@ -1,0 +1,152 @@
+"""The journal: groups, bounds, poison, drain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull
+from doorstep_server.store.check_ins import Proposal, Refused, Settled
+from doorstep_server.store.database import DatabaseUnavailable
+
+
+def proposal(purpose: str = "visit") -> Proposal:
+    return Proposal(
+        tenant_id=uuid4(), kid="k", id=uuid4(), receipt_key=b"", digest=b"", epoch=None,
+        age_s=0, purpose=purpose, day=date(2026, 3, 10), outcome="too-old",
+    )  # fmt: skip
+
+
+class Committer:
+    """Commits groups when told to, and remembers them."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str | None]] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, group: Sequence[Proposal]) -> list[Settled | Refused]:
+        self.groups.append([p.purpose for p in group])
+        await self.go.wait()
+        if any(p.purpose == "poison" for p in group):
+            raise ValueError
+        return [Refused(code=str(p.purpose)) for p in group]
+
+
+def run(test: Callable[[Committer], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30):
+            await test(Committer())
+
+    asyncio.run(main())
+
+
+async def started(*waits: Awaitable[Any]) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.ensure_future(w) for w in waits]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks  # type: ignore[return-value]
+
+
+def test_what_waits_while_a_group_commits_becomes_the_next_group() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit)
+        first = await started(journal.append([proposal("a")]))
+        rest = await started(*(journal.append([proposal(p)]) for p in "bcd"))
+        commit.go.set()
+        results = await asyncio.gather(*first, *rest)
+        assert commit.groups == [["a"], ["b", "c", "d"]]
+        assert [r[0].code for r in results] == list("abcd")
+
+    run(test)
+
+
+def test_a_group_is_bounded_and_requests_stay_whole() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit, group_limit=3)
+        commit.go.set()
+        await asyncio.gather(
+            *(journal.append([proposal(p), proposal(p)]) for p in "ab"),
+            journal.append([proposal("c")] * 5),
+            journal.append([proposal("d")]),
+        )
+        assert commit.groups == [["a", "a"], ["b", "b"], ["c"] * 5, ["d"]]
+
+    run(test)
+
+
+def test_a_full_journal_refuses_and_recovers() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit, capacity=2)
+        tasks = await started(journal.append([proposal("under way")]))
+        tasks += await started(*(journal.append([proposal()]) for _ in range(2)))
+        with pytest.raises(JournalFull):
+            await journal.append([proposal()])
+        commit.go.set()
+        await asyncio.gather(*tasks)
+        assert await journal.append([proposal("x"), proposal("y")])
+
+    run(test)
+
+
+def test_a_poison_row_fails_alone() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit)
+        commit.go.set()
+        results = await asyncio.gather(
+            *(journal.append([proposal(p)]) for p in ("a", "poison", "b"))
+        )
+        good, bad, also_good = [r[0] for r in results]
+        assert (good, also_good) == (Refused(code="a"), Refused(code="b"))
+        assert isinstance(bad, Failed)
+        assert isinstance(bad.cause, ValueError)
+
+    run(test)
+
+
+def test_an_unavailable_database_is_not_asked_row_by_row() -> None:
+    async def test(commit: Committer) -> None:
+        calls = 0
+
+        async def away(group: Sequence[Proposal]) -> list[Settled | Refused]:
+            nonlocal calls
+            calls += 1
+            raise DatabaseUnavailable
+
+        journal = Journal(away)
+        assert await journal.append([proposal()] * 3) == [Failed()] * 3
+        assert calls == 1
+
+    run(test)
+
+
+def test_a_caller_that_is_gone_is_skipped() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit)
+        first = await started(journal.append([proposal("a")]))
+        gone, stays = await started(
+            journal.append([proposal("gone")]), journal.append([proposal("b")])
+        )
+        gone.cancel()
+        commit.go.set()
+        await asyncio.gather(*first, stays)
+        assert commit.groups == [["a"], ["b"]]
+
+    run(test)
+
+
+def test_draining_settles_what_waits_and_takes_nothing_new() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit)
+        tasks = await started(*(journal.append([proposal(p)]) for p in "ab"))
+        drained = asyncio.ensure_future(journal.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(JournalClosed):
+            await journal.append([proposal()])
+        commit.go.set()
+        await drained
+        assert all(task.done() for task in tasks)
+
+    run(test)

@@ -1,0 +1,200 @@
+"""Bad input gets a clear refusal: never a 500, never a guess, and nothing of it comes back."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from world import Phone, Tenancy, World
+
+CANARY = "canary-7391"
+
+
+def send(phone: Phone, body: bytes, **headers: str) -> Any:
+    given = {"Content-Type": "application/json", **headers}
+    return phone.request("POST", "/v1/check-ins", content=body, headers=given)
+
+
+def refused(answer: Any, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("member", ["lat", "lon", "accuracy_m"])
+@pytest.mark.parametrize(
+    "text", ["NaN", "Infinity", "-Infinity", "1e308", "1e999", '"nan"', '"12.5"', "true", "[]"]
+)
+def test_a_number_is_a_number(phone: Phone, member: str, text: str) -> None:
+    body = phone.claim()
+    body["fix"][member] = "HERE"
+    answer = send(phone, json.dumps(body).replace('"HERE"', text).encode())
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(("member", "value"), [("lat", 90.1), ("lon", -180.5), ("accuracy_m", -1)])
+def test_a_number_out_of_range_is_refused_with_its_place(
+    phone: Phone, member: str, value: float
+) -> None:
+    answer = phone.check_in(phone.claim(fix={member: value}))
+    refused(answer, 400, "invalid-body")
+    assert answer.json()["at"] == f"fix.{member}"
+
+
+@pytest.mark.parametrize(
+    "member", ["tenant_id", "outcome", "received_at", "subject_id", "stored", CANARY]
+)
+def test_an_unknown_member_is_refused(world: World, phone: Phone, member: str) -> None:
+    refused(phone.check_in(phone.claim() | {member: "x"}), 400, "invalid-body")
+    refused(phone.check_in(phone.claim(fix={member: "x"})), 400, "invalid-body")
+    assert world.rows("SELECT count(*) FROM check_ins") == [(0,)]
+
+
+@pytest.mark.parametrize("where", ["top", "fix"])
+def test_a_repeated_member_is_refused(phone: Phone, where: str) -> None:
+    body = json.dumps(phone.claim())
+    twice = (
+        body.replace('"purpose"', '"purpose": "visit", "purpose"')
+        if where == "top"
+        else body.replace('"lat"', '"lat": 1.0, "lat"')
+    )
+    refused(send(phone, twice.encode()), 400, "malformed-json")
+    escaped = body.replace('"lat"', '"lat": 1.0, "\\u006cat"')
+    refused(send(phone, escaped.encode()), 400, "malformed-json")
+
+
+def broken_bodies() -> Iterator[tuple[str, bytes]]:
+    yield "empty", b""
+    yield "cut", b'{"id": "'
+    yield "two documents", b"{} {}"
+    yield "byte order mark", b"\xef\xbb\xbf{}"
+    yield "UTF-16", '{"id": 1}'.encode("utf-16")
+    yield "bad UTF-8 in a value", b'{"id": "\xff\xfe"}'
+    yield "bad UTF-8 in a name", b'{"\xc3\x28": 1}'
+    yield "lone surrogate", b'{"id": "\\ud800"}'
+    yield "deep lists", b"[" * 30_000
+    yield "deep lists in a member", b'{"fix": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+    yield "deep objects", b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+    yield "a list", b"[]"
+    yield "null", b"null"
+    yield "a huge number", b'{"id": ' + b"9" * 30_000 + b"}"
+    yield "a NUL byte", b'{"id": "\x00"}'
+
+
+@pytest.mark.parametrize(
+    "body", [b for _, b in broken_bodies()], ids=[n for n, _ in broken_bodies()]
+)
+@pytest.mark.parametrize("path", ["/v1/check-ins", "/v1/check-ins/batch"])
+def test_what_is_no_document_is_refused(phone: Phone, path: str, body: bytes) -> None:
+    answer = phone.request("POST", path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b for _, b in broken_bodies()], ids=[n for n, _ in broken_bodies()]
+)
+def test_a_broken_item_spoils_a_batch_only_where_json_ends(phone: Phone, body: bytes) -> None:
+    good = json.dumps(phone.claim()).encode()
+    whole = b'{"check_ins": [' + good + b", " + (body or b"null") + b"]}"
+    answer = phone.request(
+        "POST", "/v1/check-ins/batch", content=whole, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in {200, 400}
+    if answer.status_code == 200:
+        assert [r["status"] for r in answer.json()["results"]] == [201, 400]
+
+
+def test_a_body_nested_100000_deep_is_refused(tenant: Tenancy) -> None:
+    for body in (b"[" * 100_000, b'{"geofence": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+        answer = tenant.admin.request(
+            "POST", "/v1/sites", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400
+
+
+def test_a_large_body_is_refused_whether_announced_or_not(phone: Phone) -> None:
+    large = b'{"id": "' + b"x" * 70_000 + b'"}'
+    refused(send(phone, large), 413, "body-too-large")
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1_000
+
+    answer = phone.request(
+        "POST", "/v1/check-ins", content=pieces(), headers={"Content-Type": "application/json"}
+    )
+    refused(answer, 413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": ""},
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "identity, br"},
+    ],
+)
+def test_a_body_that_is_not_plain_json_is_refused(phone: Phone, headers: dict[str, str]) -> None:
+    refused(
+        send(phone, json.dumps(phone.claim()).encode(), **headers), 415, "unsupported-media-type"
+    )
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_a_charset_that_says_the_obvious_is_fine(phone: Phone, kind: str) -> None:
+    answer = send(phone, json.dumps(phone.claim()).encode(), **{"Content-Type": kind})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=abc", "limit=1&limt=2", "site_id=x", "since=12",
+              "since=2026-03-10T00:00:00", f"{CANARY}=1"]
+)  # fmt: skip
+def test_a_query_that_is_not_understood_is_refused(tenant: Tenancy, query: str) -> None:
+    answer = tenant.admin.get(f"/v1/check-ins?{query}", headers={"Doorstep-Purpose": "visit"})
+    refused(answer, 400, "invalid-parameter")
+
+
+def test_problems_carry_nothing_of_what_was_sent(tenant: Tenancy, phone: Phone) -> None:
+    """Every way we know to make the API refuse, with a canary in each place that could come back."""
+    claim = phone.claim()
+    tries = [
+        phone.check_in(claim | {CANARY: 1}),
+        phone.check_in(claim | {"purpose": CANARY}),
+        phone.check_in(claim | {"id": CANARY}),
+        phone.check_in(claim | {"action": CANARY}),
+        phone.check_in(claim | {"fix": claim["fix"] | {"source": CANARY.upper()}}),
+        phone.check_in(claim | {"fix": claim["fix"] | {"captured_at": CANARY}}),
+        send(phone, CANARY.encode()),
+        phone.put("/v1/device/permission", json={"state": CANARY, "sequence": 1}),
+        tenant.admin.get(f"/v1/sites/{CANARY}"),
+        tenant.admin.get(f"/v1/sites?cursor={CANARY}"),
+        tenant.admin.get(f"/v1/purposes/{CANARY}"),
+        tenant.admin.get("/v1/subjects", headers={"Doorstep-Purpose": CANARY}),
+        tenant.admin.post("/v1/sites", json={"name": CANARY, "timezone": CANARY, "geofence": {}}),
+        tenant.admin.post(
+            "/v1/sites",
+            json={"name": "x", "timezone": "UTC", "geofence": {"type": CANARY, CANARY: CANARY}},
+        ),
+        tenant.admin.request(CANARY, "/v1/sites"),
+        tenant.admin.delete(f"/v1/sites?{CANARY}"),
+        tenant.admin.get(f"/{CANARY}"),
+        tenant.admin.get(f"/problems/{CANARY}"),
+        tenant.enroll(CANARY),
+    ]
+    for answer in tries:
+        assert 400 <= answer.status_code < 500, answer.text
+        whole = answer.text + repr(answer.headers)
+        assert CANARY.lower() not in whole.lower()
+
+
+def test_a_fault_of_ours_is_a_problem_too(world: World, phone: Phone) -> None:
+    with world.services.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE check_ins RENAME TO elsewhere")
+    answer = phone.check_in(phone.claim())
+    assert answer.status_code in {500, 503}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "elsewhere" not in answer.text

@@ -1,0 +1,206 @@
+"""A small world for tests: a deployment on a real SQLite file, its API in this process, people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from doorstep_server import deployment
+from doorstep_server.app import build_app, make_services
+from doorstep_server.deployment import NewTenant
+from doorstep_server.services import Services
+from doorstep_server.settings import Settings
+
+NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+#: a square of about 200 m around a point in São Paulo
+SQUARE = {
+    "type": "Polygon",
+    "coordinates": [
+        [
+            [-46.6560, -23.5620],
+            [-46.6540, -23.5620],
+            [-46.6540, -23.5600],
+            [-46.6560, -23.5600],
+            [-46.6560, -23.5620],
+        ]
+    ],
+}
+INSIDE = {"lat": -23.561, "lon": -46.655}
+FAR_OUTSIDE = {"lat": -23.6, "lon": -46.7}
+
+
+@dataclass
+class Clock:
+    """Time that moves when a test says so."""
+
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **parts: float) -> None:
+        self.now += timedelta(**parts)
+
+
+@dataclass
+class Api:
+    """A caller with its credentials."""
+
+    client: TestClient[Litestar]
+    token: str
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return self.client.request(method, path, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, json=json, **options)
+
+    def put(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, json=json, **options)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self.request("DELETE", path)
+
+
+@dataclass
+class Phone(Api):
+    """An enrolled device."""
+
+    clock: Clock
+    device_id: str
+    subject_id: str
+    sequence: int = 0
+
+    def report(self, state: str, sequence: int | None = None) -> httpx.Response:
+        self.sequence = sequence if sequence is not None else self.sequence + 1
+        body = {
+            "state": state,
+            "sequence": self.sequence,
+            "observed_at": self.clock.now.isoformat(),
+        }
+        return self.put("/v1/device/permission", json=body)
+
+    def claim(self, place: dict[str, float] = INSIDE, **members: Any) -> dict[str, Any]:
+        """A check-in's body; members of the fix go in by `fix`."""
+        fix = {
+            **place,
+            "accuracy_m": 10,
+            "captured_at": self.clock.now.isoformat(),
+            **members.pop("fix", {}),
+        }
+        return {"id": str(uuid4()), "purpose": "visit", "fix": fix, **members}
+
+    def check_in(self, body: dict[str, Any]) -> httpx.Response:
+        return self.post("/v1/check-ins", json=body)
+
+
+@dataclass
+class Tenancy:
+    """A tenant with its admin."""
+
+    world: World
+    new: NewTenant
+
+    @property
+    def admin(self) -> Api:
+        return Api(self.world.client, self.new.api_key)
+
+    def site(self, **members: Any) -> dict[str, Any]:
+        body = {
+            "name": "Office",
+            "geofence": SQUARE,
+            "timezone": "America/Sao_Paulo",
+            **members,
+        }
+        answer = self.admin.post("/v1/sites", json=body)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def purpose(self, name: str, **members: Any) -> dict[str, Any]:
+        body = {"name": name, "title": name, "legal_basis": "contract", **members}
+        answer = self.admin.post("/v1/purposes", json=body)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def subject(self, external_id: str | None = None, **members: Any) -> dict[str, Any]:
+        body = {"external_id": external_id or f"person-{uuid4()}", **members}
+        return dict(self.admin.post("/v1/subjects", json=body).json())
+
+    def code(self, subject_id: str) -> str:
+        return str(self.admin.post(f"/v1/subjects/{subject_id}/enrollments").json()["code"])
+
+    def enroll(self, code: str, installation_id: str | None = None) -> httpx.Response:
+        return self.world.client.post(
+            "/v1/enrollments",
+            json={
+                "code": code,
+                "installation_id": installation_id or uuid4().hex,
+                "device": {"platform": "android", "os_version": "15.1", "model": "Pixel 9"},
+            },
+        )
+
+    def phone(self, *, state: str | None = "precise", subject_id: str | None = None) -> Phone:
+        enrolled = self.enroll(self.code(subject_id or self.subject()["id"])).json()
+        phone = Phone(
+            self.world.client,
+            enrolled["token"],
+            clock=self.world.clock,
+            device_id=enrolled["device_id"],
+            subject_id=enrolled["subject_id"],
+        )
+        if state is not None:
+            assert phone.report(state).status_code == 200
+        return phone
+
+
+@dataclass
+class World:
+    """A deployment, its clock and its API."""
+
+    settings: Settings
+    clock: Clock
+    services: Services
+    client: TestClient[Litestar]
+    first: Tenancy = field(init=False)
+
+    def tenant(self, name: str = "Another") -> Tenancy:
+        with self.services.database.writing() as connection:
+            new = deployment.add_tenant(
+                connection,
+                self.services.keyring,
+                deployment.new_tenant(name),
+                self.clock.now,
+            )
+        return Tenancy(self, new)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a look into the database file shows."""
+        with self.services.database.reading() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[World]:
+    """A world in a folder; the folder keeps it."""
+    settings, clock = Settings(home=home), Clock()
+    new = deployment.initialize(settings, clock.now, tenant=deployment.new_tenant("First"))
+    services = make_services(settings, clock)
+    with TestClient(build_app(services), raise_server_exceptions=False) as client:
+        world = World(settings, clock, services, client)
+        if new is not None:
+            world.first = Tenancy(world, new)
+        yield world
