@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +53,32 @@ class Clock:
         self.now += timedelta(**parts)
 
 
+Described = list[tuple[re.Pattern[str], dict[str, Any]]]
+_described: Described = []
+
+
+def described(app: Litestar) -> Described:
+    """Our OpenAPI, made once: a pattern for each path, with what its methods may answer."""
+    if not _described:
+        for path, methods in app.openapi_schema.to_schema()["paths"].items():
+            _described.append((re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), methods))
+    return _described
+
+
+def assert_documented(app: Litestar, method: str, path: str, answer: httpx.Response) -> None:
+    """Every answer that any test sees is one that the API describes for its route."""
+    bare = path.partition("?")[0]
+    for pattern, methods in described(app):
+        operation = methods.get(method.lower())
+        if pattern.fullmatch(bare) and operation is not None:
+            response = operation["responses"].get(str(answer.status_code))
+            assert response is not None, f"{method} {bare}: {answer.status_code} is not described"
+            if answer.status_code >= 400:
+                code = answer.json()["code"]
+                assert f"`{code}`" in response["description"], f"{method} {bare}: {code}"
+            return
+
+
 @dataclass
 class Api:
     """A caller with its credentials."""
@@ -61,7 +88,9 @@ class Api:
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
-        return self.client.request(method, path, headers=headers, **options)
+        answer = self.client.request(method, path, headers=headers, **options)
+        assert_documented(self.client.app, method, path, answer)
+        return answer
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)

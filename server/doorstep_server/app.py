@@ -129,7 +129,7 @@ def build_app(services: Services) -> Litestar:
         before_send=[answers.add_headers],
         request_max_body_size=SMALL_BODY_BYTES,
         openapi_config=openapi.config(),
-        plugins=[openapi.ClosedStructs()],
+        plugins=[openapi.ClosedStructs(), openapi.Described()],
         lifespan=[partial(_running, services)],
         state=State({"authenticator": services.authenticator}),
         logging_config=None,

@@ -125,10 +125,31 @@ def _authenticator(connection: Connection) -> Authenticator:
     return found
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardCaller:
+    """A kind of caller that a guard lets through, as the API describes it."""
+
+    scheme: str
+    #: what an API key needs; None for devices
+    scope: str | None = None
+
+
+_DEVICE = GuardCaller(scheme="deviceToken")
+_callers: dict[object, tuple[GuardCaller, ...]] = {}
+
+
+def guard_callers(guard: object) -> tuple[GuardCaller, ...]:
+    """Whom a guard lets through."""
+    return _callers[guard]
+
+
 async def device_only(connection: Connection, _: BaseRouteHandler) -> None:
     """Guard: a device token."""
     header = connection.headers.get("authorization")
     connection.scope["auth"] = await _authenticator(connection).device(header)
+
+
+_callers[device_only] = (_DEVICE,)
 
 
 def scope(area: Area, access: str) -> Guard:
@@ -142,6 +163,7 @@ def scope(area: Area, access: str) -> Guard:
             raise Refusal("scope-missing")
         connection.scope["auth"] = admin
 
+    _callers[guard] = (GuardCaller(scheme="apiKey", scope=wanted),)
     return guard
 
 
@@ -154,4 +176,5 @@ def device_or_scope(area: Area, access: str) -> Guard:
         is_key = header.partition(" ")[2].startswith(f"{Kind.API_KEY}_")
         await (for_admins if is_key else device_only)(connection, handler)
 
+    _callers[guard] = (_DEVICE, *_callers[for_admins])
     return guard

@@ -1,16 +1,22 @@
 """The API's own description."""
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
 from litestar import MediaType
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
+from litestar.config.app import AppConfig
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Schema, SecurityScheme
+from litestar.plugins import InitPlugin
+from litestar.types import Method
 from litestar.typing import FieldDefinition
 
 from doorstep_server import __version__
+from doorstep_server.auth import GuardCaller, guard_callers
 
 DESCRIPTION = """Check-ins at authorized locations, without tracking anyone.
 
@@ -32,12 +38,41 @@ class ClosedStructs(StructSchemaPlugin):
         return schema
 
 
+class Described(InitPlugin):
+    """Takes each route's words from its docstring, and who may call it from its guard."""
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Complete the routes' descriptions."""
+        for handler in app_config.route_handlers:
+            if isinstance(handler, HTTPRouteHandler):
+                _describe(handler)
+        return app_config
+
+
+def _describe(handler: HTTPRouteHandler) -> None:
+    summary, _, rest = cleandoc(handler.fn.__doc__ or "").partition("\n")
+    callers = [caller for guard in handler.guards or () for caller in guard_callers(guard)]
+    handler.summary = summary
+    handler.description = " ".join([*(rest.split() or summary.split()), *map(_who, callers)])
+    handler.security = [{caller.scheme: []} for caller in callers] or None
+
+
+def _who(caller: GuardCaller) -> str:
+    return f"Scope: `{caller.scope}`." if caller.scope else "For devices."
+
+
+def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[Any]) -> str:
+    del method, path
+    return f"{handler.fn.__module__.rpartition('.')[2]}.{handler.fn.__name__}"
+
+
 def config() -> OpenAPIConfig:
     """One document at /openapi.json; pages that show it are ours."""
     return OpenAPIConfig(
         title="Doorstep",
         version=__version__,
         description=DESCRIPTION,
+        operation_id_creator=_operation_id,
         path="/openapi.json",
         render_plugins=[JsonRenderPlugin(path="/", media_type=MediaType.JSON)],
         components=Components(

@@ -3,9 +3,11 @@
 import random
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import quantiles
 
 import pytest
+from rich.console import Console
 from shapely import MultiPolygon, Polygon
 
 from doorstep import Invalid
@@ -14,7 +16,7 @@ from doorstep_server import deployment
 from doorstep_server.demo import city, receiver, stage
 from doorstep_server.demo.board import Heading, Lines
 from doorstep_server.demo.city import Place
-from doorstep_server.demo.events import Told, Totals, away, stored_text
+from doorstep_server.demo.events import Told, Totals, away, refused, stored_text
 from doorstep_server.demo.phone import (
     WITHDRAWALS,
     Keep,
@@ -99,7 +101,7 @@ def test_a_walk_goes_in_small_steps_and_arrives():
     start = places()[0].middle()
     goal = start.moved(700.0, -300.0)
     way = [start, *walk(start, goal, random.Random(2))]
-    steps = [a.distance_m(b) for a, b in zip(way, way[1:], strict=False)]
+    steps = [a.distance_m(b) for a, b in pairwise(way)]
     assert max(steps) <= FASTEST_M_S * STEP_S * 1.001
     assert way[-1] == goal
     assert sum(steps) < 1.2 * start.distance_m(goal)
@@ -190,8 +192,6 @@ def test_a_position_captured_before_a_withdrawal_waits_for_the_next_grant():
 
 
 def test_a_line_tells_everything_that_was_stored(capsys):
-    from rich.console import Console
-
     lines = Lines(Console(), Heading(docs_url="http://127.0.0.1:8000/docs"))
     event = Told(
         phone="Ana",
@@ -210,8 +210,8 @@ def test_a_line_tells_everything_that_was_stored(capsys):
 
 
 def test_a_refusal_stores_nothing():
-    refused = Told(phone="Ana", claimed="in: Café", verdict="refused", reason="403 x")
-    assert stored_text(refused) == "nothing"
+    event = Told(phone="Ana", claimed="in: Café", verdict="refused", reason="403 x")
+    assert stored_text(event) == "nothing"
 
 
 def test_only_answers_count_as_answered():
@@ -269,8 +269,6 @@ def test_a_second_run_has_the_same_tenant_and_sites_and_a_new_key(tmp_path):
 
 
 def test_an_error_has_the_servers_code():
-    from doorstep_server.demo.events import refused
-
     [attempt] = attempts(of_kind(Kind.CLAIMED)[0])
     event = refused("Ana", attempt, Invalid(422, code="site-unknown"))
     assert (event.verdict, event.reason, event.level) == ("refused", "422 site-unknown", "")

@@ -12,13 +12,13 @@ BODY = (
     "unsupported-media-type",
 )
 #: what any route may answer
-ALWAYS = ("internal", "unavailable")
+ALWAYS = ("invalid-parameter", "internal", "unavailable")
 #: what routes for API keys may answer
 ADMIN = ("unauthorized", "scope-missing")
 #: what routes for devices may answer
 DEVICE = ("unauthorized", "device-revoked")
 #: what lists may answer
-LIST = ("invalid-parameter", "invalid-cursor")
+LIST = ("invalid-cursor",)
 
 
 def refusals(*codes: str) -> dict[int, ResponseSpec]:

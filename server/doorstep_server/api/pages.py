@@ -12,6 +12,7 @@ from doorstep_server.problems import TYPES, ProblemType, Refusal
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
 <title>{title} – Doorstep</title><link rel="stylesheet" href="/assets/page.css"></head>
 <body><main>{body}</main></body>
 </html>
@@ -19,6 +20,7 @@ _PAGE = """<!doctype html>
 _DOCS = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
 <title>Doorstep API</title><script type="module" src="/assets/rapidoc-min.js"></script></head>
 <body><rapi-doc spec-url="/openapi.json" load-fonts="false" render-style="read"
  show-header="false" allow-server-selection="false" schema-style="table"

@@ -1,6 +1,7 @@
 """`doorstep serve`."""
 
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     open_deployment(chosen)[0].close()
     _hand_down(chosen)
     logs.event("serving", port=port)
+    _end_well()
     uvicorn.run(
         "doorstep_server.cli.serving:worker",
         factory=True,
@@ -39,6 +41,15 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
         date_header=True,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+
+def _end_well() -> None:
+    """Being told to stop is no failure: once the server has drained, the process exits with 0.
+
+    Uvicorn takes these signals while it runs, and raises them again at its end.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
 
 
 def worker() -> object:

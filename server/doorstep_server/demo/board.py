@@ -22,6 +22,10 @@ _COLOURS = {
     "rejected": "red",
     REFUSED: "magenta",
 }
+_WIDE = ("time", "phone", "claimed", "fix, and the truth", "verdict", "reason", "stored")
+_NARROW = ("phone", "claimed", "fix, and the truth", "verdict, reason", "kept")
+#: columns of the terminal
+_WIDE_FROM = 120
 _REDRAW_S = 0.1
 #: lines around the table: header, the last record in full, and the invitation
 _OTHER_LINES = 27
@@ -138,31 +142,35 @@ class Board:
         return next((event for event in reversed(self._rows) if event.verdict), None)
 
     def _table(self) -> Table:
+        columns = _WIDE if self._console.size.width >= _WIDE_FROM else _NARROW
         table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-        table.add_column("time", no_wrap=True)
-        table.add_column("phone", no_wrap=True)
-        table.add_column("claimed", no_wrap=True, ratio=1, overflow="ellipsis")
-        table.add_column("fix, and the truth", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-        table.add_column("reason", no_wrap=True)
-        table.add_column("stored", no_wrap=True)
+        for name in columns:
+            # what is claimed takes the room that is left
+            ratio = 1 if name == "claimed" else None
+            table.add_column(name, no_wrap=True, ratio=ratio, overflow="ellipsis")
         room = self._console.size.height - _OTHER_LINES
         for event in list(self._rows)[-max(_FEWEST_ROWS, room) :]:
-            table.add_row(*_cells(event))
+            cells = _cells(event)
+            table.add_row(*(cells[name] for name in columns))
         return table
 
 
-def _cells(event: Told) -> list[Text]:
+def _cells(event: Told) -> dict[str, Text]:
     colour = _COLOURS.get(event.verdict, "dim")
-    return [
-        Text(f"{event.at:%H:%M:%S}", style="dim"),
-        Text(event.phone),
-        Text(event.claimed.removesuffix(" (demo)"), style="" if event.verdict else "magenta"),
-        Text(event.fix),
-        Text(" ".join([event.verdict, *(f"({mark})" for mark in event.marks)]), style=colour),
-        Text(event.reason, style=colour),
-        Text(_kept(event), style="dim"),
-    ]
+    verdict = " ".join([event.verdict, *(f"({mark})" for mark in event.marks)])
+    return {
+        "time": Text(f"{event.at:%H:%M:%S}", style="dim"),
+        "phone": Text(event.phone),
+        "claimed": Text(
+            event.claimed.removesuffix(" (demo)"), style="" if event.verdict else "magenta"
+        ),
+        "fix, and the truth": Text(event.fix),
+        "verdict": Text(verdict, style=colour),
+        "reason": Text(event.reason, style=colour),
+        "verdict, reason": Text(f"{verdict} {event.reason}", style=colour),
+        "stored": Text(_kept(event), style="dim"),
+        "kept": Text(event.level, style="dim"),
+    }
 
 
 def _kept(event: Told) -> str:

@@ -40,7 +40,7 @@ class Invitation:
     def lines(self) -> list[str]:
         """What to tell, and what to paste."""
         return [
-            "Check in yourself, from another terminal. The code works once and is renewed here:",
+            "Check in yourself, from another terminal (a code works once; it is renewed):",
             "",
             *commands(self._admin.base_url, self._code),
         ]
@@ -58,7 +58,8 @@ def commands(base_url: str, code: Code) -> list[str]:
         f'here = standing_in("{SITE}")  # or your own lat and lon',
         "fix = Fix.now(**here, accuracy_m=8)",
         'answer = client.check_ins.create(purpose="visit", fix=fix)',
-        "print(answer.outcome, answer.reason, answer.stored.level, dict(answer.stored.fields))",
+        "print(answer.outcome, answer.reason)",
+        "print(answer.stored.level, dict(answer.stored.fields))",
         "END",
     ]
 

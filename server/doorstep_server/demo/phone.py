@@ -166,7 +166,8 @@ class Phone:
         self._walk_part_of_the_way(place)
         honest = self._attempt(place, action="in")
         accuracy_m = round(self._rng.uniform(3.0, 6.0), 1)
-        return replace(honest, fix=place.middle(), accuracy_m=accuracy_m, source="gps", mocked=True)
+        invented = place.spot_inside(self._rng)
+        return replace(honest, fix=invented, accuracy_m=accuracy_m, source="gps", mocked=True)
 
     def _offline(self) -> tuple[Step, ...]:
         """The oldest first; minutes lie between them."""

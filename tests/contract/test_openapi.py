@@ -1,0 +1,136 @@
+"""The API's description of itself: complete, closed where it is closed, and true.
+
+That every answer is one the description names is asserted wherever tests call the API (`world`).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doorstep_server.problems import TYPES
+from litestar.handlers import HTTPRouteHandler
+from world import World, opened
+
+#: answered to addresses and methods that are no route's
+NO_ROUTE = {"method-not-allowed"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened(tmp_path_factory.mktemp("openapi") / "home") as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def document(world: World) -> dict[str, Any]:
+    answer = world.client.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    return dict(answer.json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_route_of_the_api_is_described(world: World, document: dict[str, Any]) -> None:
+    routes = {
+        f"{method} {handler_path(route.path)}"
+        for route in world.client.app.routes
+        for handler in getattr(route, "route_handlers", [])
+        if isinstance(handler, HTTPRouteHandler)
+        for method in handler.http_methods
+        if method != "OPTIONS" and route.path.startswith(("/v1/", "/health/"))
+    }
+    assert {name for name, _ in operations(document)} == routes
+    assert len(routes) > 25
+
+
+def handler_path(path: str) -> str:
+    return "/".join(
+        part.partition(":")[0] + "}" if part.startswith("{") else part for part in path.split("/")
+    )
+
+
+def test_every_operation_has_words_an_answer_and_problems(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["description"], name
+        for status, response in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            schema = response["content"]["application/problem+json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}, name
+
+
+def test_every_body_is_described_and_takes_no_other_members(document: dict[str, Any]) -> None:
+    bodies = {
+        name: operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for name, operation in operations(document)
+        if "requestBody" in operation
+    }
+    assert "POST /v1/check-ins" in bodies
+    assert "PUT /v1/device/permission" in bodies
+    for name, reference in bodies.items():
+        schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+        assert schema["additionalProperties"] is False, name
+        assert schema["properties"], name
+
+
+def test_every_operation_says_who_may_call_it(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        is_open = name == "POST /v1/enrollments" or "/health/" in name
+        assert bool(operation.get("security")) != is_open, name
+
+
+def test_every_problem_is_named_by_a_route_and_has_its_page(
+    world: World, document: dict[str, Any]
+) -> None:
+    described = " ".join(
+        response["description"]
+        for _, operation in operations(document)
+        for response in operation["responses"].values()
+    )
+    for code, kind in TYPES.items():
+        assert f"`{code}`" in described or code in NO_ROUTE, code
+        page = world.client.get(f"/problems/{code}")
+        assert page.status_code == 200
+        assert kind.advice[:20].split("`")[0] in page.text
+
+
+def test_the_geofence_is_described_as_its_three_shapes(document: dict[str, Any]) -> None:
+    geofence = document["components"]["schemas"]["NewSite"]["properties"]["geofence"]
+    assert [shape["title"] for shape in geofence["oneOf"]] == ["Polygon", "MultiPolygon", "Circle"]
+
+
+def test_no_address_takes_a_coordinate(document: dict[str, Any]) -> None:
+    """Coordinates stand in bodies only: addresses end up in logs everywhere."""
+    names = {
+        parameter["name"]
+        for _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+    }
+    assert names.isdisjoint({"lat", "lon", "latitude", "longitude", "near", "bbox"})
+
+
+def test_the_pages_ask_for_nothing_from_elsewhere(world: World) -> None:
+    for path in ("/docs", "/problems", "/problems/id-reused"):
+        page = world.client.get(path)
+        assert "http://" not in page.text
+        assert "https://" not in page.text
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert world.client.get("/", follow_redirects=False).headers["location"] == "/docs"
+
+
+@pytest.mark.parametrize("name", ["..%2fapp.py", "README.md", "nothing.js"])
+def test_assets_are_a_closed_set(world: World, name: str) -> None:
+    assert world.client.get(f"/assets/{name}").status_code == 404
+
+
+def test_the_packaged_assets_carry_their_licence(world: World) -> None:
+    import doorstep_server
+
+    assets = Path(doorstep_server.__file__).parent / "assets"
+    assert "MIT" in (assets / "rapidoc-LICENSE.txt").read_text()

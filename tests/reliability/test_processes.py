@@ -1,0 +1,166 @@
+"""What real processes must survive: kill -9, SIGTERM, several workers, large bodies."""
+
+import http.client
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from uuid import uuid4
+
+import pytest
+from served import Served, init, serving
+from world import INSIDE, SQUARE
+
+KILLS = 3
+RACES = 60
+
+
+def claim(**members: Any) -> dict[str, Any]:
+    fix = {**INSIDE, "accuracy_m": 8, "captured_at": datetime.now(UTC).isoformat()}
+    return {"id": str(uuid4()), "purpose": "visit", "fix": fix, **members}
+
+
+def make_site(server: Served) -> None:
+    body = {"name": "Office", "geofence": SQUARE, "timezone": "America/Sao_Paulo"}
+    assert server.call("POST", "/v1/sites", body)[0] == 201
+
+
+def stored_ids(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "doorstep.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [row[0].hex() for row in database.execute("SELECT id FROM check_ins")]
+
+
+def check_in_until_it_dies(server: Served, token: str, acknowledged: list[str]) -> None:
+    while True:
+        body = claim()
+        try:
+            status, _ = server.call("POST", "/v1/check-ins", body, token)
+        except (URLError, http.client.HTTPException, OSError):
+            return
+        if status == 201:
+            acknowledged.append(body["id"])
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    key, acknowledged, token = init(home), [], None  # type: tuple[str, list[str], str | None]
+    for round_ in range(KILLS):
+        with serving(home, api_key=key) as server:
+            if token is None:
+                make_site(server)
+                token = server.token()
+            threads = [
+                threading.Thread(target=check_in_until_it_dies, args=(server, token, acknowledged))
+                for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            while len(acknowledged) < 40 * (round_ + 1):
+                threading.Event().wait(0.01)
+            server.kill()
+            for thread in threads:
+                thread.join()
+    stored = stored_ids(home)
+    assert len(stored) == len(set(stored))
+    assert {i.replace("-", "") for i in acknowledged} <= set(stored)
+
+
+def test_sigterm_under_load_answers_what_it_took_and_exits_0(tmp_path: Path) -> None:
+    with serving(tmp_path / "home") as server:
+        make_site(server)
+        token = server.token()
+        acknowledged: list[str] = []
+        threads = [
+            threading.Thread(target=check_in_until_it_dies, args=(server, token, acknowledged))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        while len(acknowledged) < 40:
+            threading.Event().wait(0.01)
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0
+        for thread in threads:
+            thread.join()
+    assert {i.replace("-", "") for i in acknowledged} <= set(stored_ids(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("workers") / "home", workers=2) as server:
+        make_site(server)
+        yield server
+
+
+def test_after_an_answered_withdrawal_no_row_is_stored(two_workers: Served) -> None:
+    """Check-ins race a withdrawal over two processes; those answered after it must be refused."""
+    server = two_workers
+    token, sequence = server.token(), 1
+
+    def race(_: int) -> int:
+        try:
+            return server.call("POST", "/v1/check-ins", claim(), token)[0]
+        except URLError:
+            return 0
+
+    def report(state: str) -> None:
+        nonlocal sequence
+        sequence += 1
+        body = {"state": state, "sequence": sequence, "observed_at": "2026-01-01T00:00:00Z"}
+        assert server.call("PUT", "/v1/device/permission", body, token)[0] == 200
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(RACES // 6):
+            under_way = [pool.submit(race, i) for i in range(6)]
+            report("denied")
+            rows = len(stored_ids(server.home))
+            for answer in under_way:
+                answer.result()
+            assert len(stored_ids(server.home)) == rows
+            report("precise")
+
+
+def test_a_change_is_seen_by_every_worker(two_workers: Served) -> None:
+    server = two_workers
+    token = server.token()
+    for _ in range(8):  # both workers know the sites now
+        server.call("POST", "/v1/check-ins", claim(), token)
+    elsewhere = {"type": "Circle", "center": [-46.0, -23.0], "radius_m": 100}
+    _, site = server.call(
+        "POST",
+        "/v1/sites",
+        {"name": "New", "geofence": elsewhere, "timezone": "America/Sao_Paulo"},
+    )
+
+    def all_know() -> bool:
+        body = claim(site_id=site["id"])
+        answers = [server.call("POST", "/v1/check-ins", body, token)[0] for _ in range(16)]
+        return set(answers) == {201}
+
+    assert any(all_know() for _ in range(100)), "a worker never heard of the site"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_large_body_is_refused_without_being_held(two_workers: Served, announced: bool) -> None:
+    """The server stops reading at its limit: it never gets to see the end of this body."""
+    host = two_workers.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    with closing(connection):
+        connection.putrequest("POST", "/v1/check-ins")
+        connection.putheader("Authorization", f"Bearer {two_workers.token()}")
+        connection.putheader("Content-Type", "application/json")
+        if announced:
+            connection.putheader("Content-Length", str(10**9))
+        else:
+            connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        piece = b"x" * 10_000
+        for _ in range(8):
+            connection.send(piece if announced else b"2710\r\n" + piece + b"\r\n")
+        assert connection.getresponse().status == 413

@@ -1,0 +1,122 @@
+"""A real server process on a real port, for tests of what only a process can show."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+START_WITHIN_S = 60
+
+
+@dataclass
+class Served:
+    """A running `doorstep serve`."""
+
+    home: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    api_key: str
+
+    def call(
+        self, method: str, path: str, body: Any = None, token: str | None = None
+    ) -> tuple[int, Any]:
+        request = urllib.request.Request(self.url + path, method=method)
+        request.add_header("Authorization", f"Bearer {token or self.api_key}")
+        data = None
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, data, timeout=60) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def code(self, subject: str | None = None) -> str:
+        _, person = self.call("POST", "/v1/subjects", {"external_id": subject or uuid4().hex})
+        return str(self.call("POST", f"/v1/subjects/{person['id']}/enrollments")[1]["code"])
+
+    def token(self) -> str:
+        """Of a newly enrolled device with permission."""
+        _, enrolled = self.call(
+            "POST",
+            "/v1/enrollments",
+            {
+                "code": self.code(),
+                "installation_id": uuid4().hex,
+                "device": {"platform": "android", "os_version": "15", "model": "Pixel"},
+            },
+        )
+        token = str(enrolled["token"])
+        report = {"state": "precise", "sequence": 1, "observed_at": "2026-01-01T00:00:00Z"}
+        assert self.call("PUT", "/v1/device/permission", report, token)[0] == 200
+        return token
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def doorstep(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "doorstep_server", "--home", str(home), *arguments]
+
+
+def init(home: Path) -> str:
+    """Make a deployment; its admin key."""
+    done = subprocess.run(
+        doorstep(home, "init", "--json"), check=True, capture_output=True, timeout=60
+    )
+    return str(json.loads(done.stdout)["api_key"])
+
+
+@contextmanager
+def serving(home: Path, *, api_key: str | None = None, workers: int = 1) -> Iterator[Served]:
+    """A server on a home (made if there is none), until the block ends."""
+    key = api_key or init(home)
+    port = free_port()
+    log = home.parent / f"server-{port}.log"
+    environment = {**os.environ, "DOORSTEP_LOG_LEVEL": "debug"}
+    command = doorstep(home, "serve", "--port", str(port), "--workers", str(workers))
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+    served = Served(home, f"http://127.0.0.1:{port}", process, log, key)
+    try:
+        _wait_until_ready(served)
+        yield served
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait_until_ready(served: Served) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline:
+        if served.process.poll() is not None:
+            raise AssertionError(f"the server ended: {served.log.read_text()}")
+        try:
+            if served.call("GET", "/health/ready")[0] == 200:
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+    raise AssertionError("the server was not ready in time")
