@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doorstep_server.problems import TYPES
 from litestar.handlers import HTTPRouteHandler
+
+import doorstep_server
+from doorstep_server.problems import TYPES
 from world import World, opened
 
 #: answered to addresses and methods that are no route's
@@ -130,7 +132,5 @@ def test_assets_are_a_closed_set(world: World, name: str) -> None:
 
 
 def test_the_packaged_assets_carry_their_licence(world: World) -> None:
-    import doorstep_server
-
     assets = Path(doorstep_server.__file__).parent / "assets"
     assert "MIT" in (assets / "rapidoc-LICENSE.txt").read_text()

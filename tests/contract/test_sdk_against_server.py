@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from doorstep import (
     AsyncClient,
     Client,
@@ -67,19 +68,19 @@ def test_enrolling_and_the_devices_standing(server: Served) -> None:
 
 
 def test_a_check_in_and_its_replay(client: Client) -> None:
-    id = check_in_id()
+    new_id = check_in_id()
     fix = here()
-    first = client.check_ins.create(purpose="visit", fix=fix, id=id, action="in")
+    first = client.check_ins.create(purpose="visit", fix=fix, id=new_id, action="in")
     assert (first.outcome, first.reason, first.replayed) == ("accepted", "inside", False)
     assert first.stored.level == "site"
-    again = client.check_ins.create(purpose="visit", fix=fix, id=id, action="in")
+    again = client.check_ins.create(purpose="visit", fix=fix, id=new_id, action="in")
     assert (again.replayed, again.stored, again.expires_on) == (
         True,
         first.stored,
         first.expires_on,
     )
     with pytest.raises(IdReused):
-        client.check_ins.create(purpose="visit", fix=fix, id=id, action="out")
+        client.check_ins.create(purpose="visit", fix=fix, id=new_id, action="out")
 
 
 def test_a_rejection_stores_nothing_and_gives_a_decision(client: Client) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+
 from served import Served, serving
 
 CHROMIUM = shutil.which("chromium")

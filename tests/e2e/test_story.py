@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
 from served import Served, serving
 from world import FAR_OUTSIDE, INSIDE, SQUARE
 

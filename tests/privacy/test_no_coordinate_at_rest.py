@@ -2,16 +2,15 @@
 
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
 from doorstep import HTTPTransport, Request, Response, Timeout, Transport
 from doorstep_server.demo.play import Played, Wanted, play
 from doorstep_server.settings import Settings
 from doorstep_server.store.database import Database
-from rich.console import Console
-
 from privacy.coordinates import Submitted, leaks
 
 CHECK_INS = 1_000
@@ -31,7 +30,7 @@ class Recording(HTTPTransport):
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Submitted, Played]]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Submitted, Played]:
     """The demo's phones, through the SDK and HTTP, against a server process logging at DEBUG."""
     home = tmp_path_factory.mktemp("demo") / "home"
     submitted = Submitted()
@@ -45,7 +44,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sub
         patch.setenv("DOORSTEP_LOG_LEVEL", "debug")
         done = play(Settings(home=home), wanted, Console(file=screen))
     (home / "terminal.txt").write_text(screen.getvalue())
-    yield home, submitted, done
+    return home, submitted, done
 
 
 def test_no_submitted_coordinate_is_left(played: tuple[Path, Submitted, Played]) -> None:

@@ -13,6 +13,7 @@ from urllib.error import URLError
 from uuid import uuid4
 
 import pytest
+
 from served import Served, init, serving
 from world import INSIDE, SQUARE
 

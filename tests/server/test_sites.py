@@ -6,7 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
+from doorstep_server.cli import main
 from world import FAR_OUTSIDE, INSIDE, NOON, SQUARE, Tenancy, World
 
 CIRCLE = {"type": "Circle", "center": [-46.655, -23.561], "radius_m": 80}
@@ -253,10 +255,6 @@ def collection(*features: dict[str, Any]) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    from click.testing import CliRunner
-
-    from doorstep_server.cli import main
-
     home = tmp_path / "cli"
     runner = CliRunner()
 

@@ -15,7 +15,7 @@ from doorstep_server.deployment import NotInitialized
 from doorstep_server.keyring import Keyring, KeyringUnusable
 from doorstep_server.privacy.data_map import DATA_MAP
 from doorstep_server.settings import Settings
-from doorstep_server.store import migrate
+from doorstep_server.store import Connection, migrate, tenants
 from doorstep_server.store.database import Database, UnsupportedDatabase
 from doorstep_server.store.migrate import SchemaOutdated
 from doorstep_server.store.schema import metadata, site_versions
@@ -55,11 +55,15 @@ def test_the_migrations_can_be_taken_back(database: Database) -> None:
 
 def test_a_migration_that_fails_leaves_nothing_behind(database: Database) -> None:
     with pytest.raises(RuntimeError), database.writing() as connection:
-        migrate.migrate(connection)
-        raise RuntimeError
+        _fail_after_migrating(connection)
     with database.reading() as connection:
         assert migrate.is_empty(connection)
     database.close()
+
+
+def _fail_after_migrating(connection: Connection) -> None:
+    migrate.migrate(connection)
+    raise RuntimeError
 
 
 def test_every_connection_is_durable_and_overwrites_what_it_deletes(database: Database) -> None:
@@ -80,11 +84,11 @@ def test_every_connection_is_durable_and_overwrites_what_it_deletes(database: Da
 
 def test_keys_begin_with_the_tenant() -> None:
     for table in metadata.tables.values():
-        if table.name in {"deployment"}:
+        if table.name == "deployment":
             continue
-        assert list(table.primary_key.columns)[0].name == "tenant_id", table.name
+        assert next(iter(table.primary_key.columns)).name == "tenant_id", table.name
         for index in table.indexes - {i for i in table.indexes if i.name in ELSEWHERE}:
-            assert list(index.columns)[0].name == "tenant_id", index.name
+            assert next(iter(index.columns)).name == "tenant_id", index.name
         for foreign in table.foreign_key_constraints:
             assert "tenant_id" in foreign.column_keys
 
@@ -137,8 +141,6 @@ def test_an_existing_home_is_left_as_it_is(tmp_path: Path) -> None:
     assert deployment.initialize(settings, NOON, tenant=deployment.new_tenant("Second")) is None
     database, _ = deployment.open_deployment(settings)
     with database.reading() as connection:
-        from doorstep_server.store import tenants
-
         assert [t.name for t in tenants.all_tenants(connection)] == ["First"]
     database.close()
 

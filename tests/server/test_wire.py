@@ -159,7 +159,7 @@ def test_a_query_that_is_not_understood_is_refused(tenant: Tenancy, query: str) 
 
 
 def test_problems_carry_nothing_of_what_was_sent(tenant: Tenancy, phone: Phone) -> None:
-    """Every way we know to make the API refuse, with a canary in each place that could come back."""
+    """Every way to be refused that we know, with a canary in each place that could come back."""
     claim = phone.claim()
     tries = [
         phone.check_in(claim | {CANARY: 1}),

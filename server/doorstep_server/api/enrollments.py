@@ -10,20 +10,21 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from doorstep_server import credentials
+from doorstep_server import credentials, enrolling
 from doorstep_server.api import documented
 from doorstep_server.api.purposes import ShownPurpose, shown_purpose
 from doorstep_server.auth import Admin, scope
 from doorstep_server.credentials import Credential
+from doorstep_server.enrolling import Issuer
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.permission import Permission
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import WRITE, Area
 from doorstep_server.services import Services
-from doorstep_server.store import enrollments, subjects, tenants
+from doorstep_server.store import Connection, enrollments, subjects, tenants
 from doorstep_server.store.devices import Device, Token
-from doorstep_server.store.enrollments import CODE_LIFE, Attempt, Code
+from doorstep_server.store.enrollments import Attempt
 from doorstep_server.wire import StrictJson
 
 
@@ -115,24 +116,22 @@ async def issue_code(
     subject_id: FromPath[UUID],
 ) -> IssuedCode:
     """Issue an enrollment code for one of a subject's devices. It works once, for 15 minutes."""
-    tenant_id, now = request.auth.tenant_id, services.now()
-    policy = await services.policies.of(tenant_id)
-    code = credentials.new_enrollment_code(request.auth.kid[: credentials.HANDLE_LENGTH])
-    stored = Code(
-        code_label=labels.enrollment_code_label(policy.keys, code),
-        subject_id=subject_id,
-        expires_at=now + CODE_LIFE,
+    policy = await services.policies.of(request.auth.tenant_id)
+    issuer = Issuer(
+        tenant_id=policy.tenant_id,
+        handle=request.auth.kid[: credentials.HANDLE_LENGTH],
+        keys=policy.keys,
     )
 
-    def write(connection: Any) -> bool:
-        if subjects.find(connection, tenant_id, subject_id) is None:
-            return False
-        enrollments.issue(connection, tenant_id, stored, now)
-        return True
+    def issue(connection: Connection) -> enrolling.IssuedCode | None:
+        if subjects.find(connection, policy.tenant_id, subject_id) is None:
+            return None
+        return issuer.issue(connection, subject_id, services.now())
 
-    if not await services.database.write(write):
+    issued = await services.database.write(issue)
+    if issued is None:
         raise Refusal("not-found")
-    return IssuedCode(code=credentials.shown_code(code), expires_at=stored.expires_at)
+    return IssuedCode(code=issued.code, expires_at=issued.expires_at)
 
 
 async def _redeem(services: Services, data: Enrollment) -> Enrolled | None:

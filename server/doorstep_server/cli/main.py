@@ -12,6 +12,7 @@ from doorstep_server.cli.deployments import init, migrate_command, tenants_group
 from doorstep_server.cli.errors import TOLD
 from doorstep_server.cli.serving import serve
 from doorstep_server.cli.sites import sites_group
+from doorstep_server.cli.subjects import subjects_group
 
 
 class Told(click.Group):
@@ -42,5 +43,6 @@ main.add_command(init)
 main.add_command(migrate_command)
 main.add_command(tenants_group)
 main.add_command(sites_group)
+main.add_command(subjects_group)
 main.add_command(serve)
 main.add_command(demo)

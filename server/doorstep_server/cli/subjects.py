@@ -1,0 +1,47 @@
+"""`doorstep subjects`."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import click
+
+from doorstep_server import deployment
+from doorstep_server.cli.sites import chosen_tenant
+from doorstep_server.enrolling import Issuer
+from doorstep_server.settings import Settings
+from doorstep_server.store import subjects
+from doorstep_server.store.subjects import Subject
+
+
+@click.group("subjects")
+def subjects_group() -> None:
+    """Subjects: the people who check in."""
+
+
+@subjects_group.command("enroll")
+@click.argument("external_id")
+@click.option("--tenant", "tenant_id", type=click.UUID, help="Whose. [default: the only one]")
+@click.option("--group", "groups", multiple=True, help="For a new subject. May be repeated.")
+@click.pass_obj
+def enroll(
+    settings: Settings, external_id: str, tenant_id: UUID | None, groups: tuple[str, ...]
+) -> None:
+    """Print an enrollment code for one device of a person, known by the tenant's own id."""
+    if not 1 <= len(external_id) <= 200:
+        raise click.ClickException("The external id must have 1 to 200 characters.")
+    database, keyring = deployment.open_deployment(settings)
+    try:
+        with database.writing() as connection:
+            tenant = chosen_tenant(connection, tenant_id)
+            new = Subject(subject_id=uuid4(), external_id=external_id, groups=list(groups))
+            subject, _ = subjects.get_or_add(connection, tenant.tenant_id, new)
+            issuer = Issuer(
+                tenant_id=tenant.tenant_id,
+                handle=tenant.handle,
+                keys=keyring.tenant(tenant.tenant_id),
+            )
+            issued = issuer.issue(connection, subject.subject_id, datetime.now(UTC))
+    finally:
+        database.close()
+    click.echo(issued.code)
+    click.echo("It works once, within 15 minutes.", err=True)
