@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 from doorstep_server import answers, openapi
 from doorstep_server.api import (
     api_keys,
+    check_in_lists,
     check_ins,
     devices,
     enrollments,
@@ -38,7 +39,7 @@ from doorstep_server.wire import SMALL_BODY_BYTES
 ROUTES: list[ControllerRouterHandler] = [
     check_ins.create,
     check_ins.create_batch,
-    check_ins.list_all,
+    check_in_lists.list_all,
     enrollments.enroll,
     enrollments.issue_code,
     devices.status,
@@ -122,7 +123,7 @@ def build_app(services: Services) -> Litestar:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "paging": Provide(paging, sync_to_thread=False),
-            "filters": Provide(check_ins.check_in_query, sync_to_thread=False),
+            "filters": Provide(check_in_lists.check_in_query, sync_to_thread=False),
         },
         exception_handlers=answers.EXCEPTION_HANDLERS,
         before_request=answers.refuse_unknown_parameters,
