@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -48,6 +49,10 @@ def run(script: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.skipif(
+    shutil.which("curl") is None and os.environ.get("CI") != "true",
+    reason="curl is not installed; as root, `make test` installs it",
+)
 def test_a_newcomer_who_follows_the_readme_checks_in(tmp_path: Path) -> None:
     """All commands for admins in their order, then the check-in, against the server they start."""
     port = str(free_port())
