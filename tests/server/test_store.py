@@ -16,7 +16,12 @@ from doorstep_server.keyring import Keyring, KeyringUnusable
 from doorstep_server.privacy.data_map import DATA_MAP
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, migrate, tenants
-from doorstep_server.store.database import Database, UnsupportedDatabase
+from doorstep_server.store.database import (
+    Database,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    UnsupportedDatabase,
+)
 from doorstep_server.store.migrate import SchemaOutdated
 from doorstep_server.store.schema import metadata, site_versions
 from world import NOON, opened
@@ -170,6 +175,31 @@ def test_a_missing_or_foreign_keyring_keeps_the_server_from_starting(tmp_path: P
     settings.keyring_path().write_bytes(b"no database at all" * 100)
     with pytest.raises(KeyringUnusable, match="cannot be read"):
         deployment.open_deployment(settings)
+
+
+def test_a_damaged_database_is_told_and_left_alone(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
+    file = settings.home / "doorstep.db"
+    file.write_bytes(b"no database at all" * 1000)
+    before = file.read_bytes()
+    with pytest.raises(DatabaseDamaged, match="put a good copy in its place"):
+        deployment.open_deployment(settings)
+    assert file.read_bytes() == before
+
+
+def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doorstep_server.store.database.BUSY_TIMEOUT_MS", 10)
+    database = Database.create(f"sqlite:///{tmp_path / 'test.db'}")
+    other = Database.create(f"sqlite:///{tmp_path / 'test.db'}")
+    with (
+        database.writing(),
+        pytest.raises(DatabaseUnavailable, match="SQLITE_BUSY"),
+        other.writing(),
+    ):
+        pass
+    database.close()
+    other.close()
 
 
 def test_a_schema_of_another_version_keeps_the_server_from_starting(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Sites: the authorized locations, their history, and trying a position against them."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
@@ -147,7 +148,9 @@ async def create(
 ) -> ShownSite:
     """Authorize a location."""
     tenant_id = request.auth.tenant_id
-    site = StoredSite(site_id=uuid4(), version=1, valid_from=services.now(), content=content(data))
+    site = StoredSite(
+        site_id=uuid4(), version=1, valid_from=services.now(), content=await _checked(data)
+    )
     added = await services.database.write(lambda c: sites.add(c, tenant_id, site))
     return _written(services, tenant_id, added)
 
@@ -196,7 +199,7 @@ async def revise(
         site_id=site_id,
         version=data.version + 1,
         valid_from=services.now(),
-        content=content(data),
+        content=await _checked(data),
     )
     revised = await services.database.write(lambda c: sites.revise(c, tenant_id, site))
     return _written(services, tenant_id, revised)
@@ -266,6 +269,11 @@ async def try_position(
         site_id=_site_id(verdict.site),
         site_version=verdict.site.version if verdict.site else None,
     )
+
+
+async def _checked(data: NewSite) -> SiteContent:
+    """In a thread: to check a large geofence takes a while, and check-ins must not wait for it."""
+    return await asyncio.to_thread(content, data)
 
 
 def content(data: NewSite) -> SiteContent:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 T = TypeVar("T")
@@ -31,6 +31,23 @@ class UnsupportedDatabase(ValueError):
 
 class DatabaseUnavailable(RuntimeError):
     """The database cannot take or give anything now (locked, full, read-only, gone): try later."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(
+            f"The database cannot be used now ({code}). Another process may hold it, or its disk "
+            "may be full: see to that and try again."
+        )
+
+
+class DatabaseDamaged(DatabaseUnavailable):
+    """The file is not a database, or is no longer whole. It is never replaced by an empty one."""
+
+    def __init__(self, code: str) -> None:
+        RuntimeError.__init__(
+            self,
+            f"The database is damaged ({code}). Stop every server that uses it, keep the file, and "
+            "put a good copy in its place.",
+        )
 
 
 class Database:
@@ -141,10 +158,18 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except OperationalError as error:
-        raise DatabaseUnavailable(_reason(error)) from None
+    except DatabaseError as error:
+        code = _code(error)
+        if code.startswith(_DAMAGED):
+            raise DatabaseDamaged(code) from None
+        if isinstance(error, OperationalError):
+            raise DatabaseUnavailable(code) from None
+        raise
 
 
-def _reason(error: DBAPIError) -> str:
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+def _code(error: DatabaseError) -> str:
     """The database's own short code (SQLITE_BUSY, …): its messages may quote what was written."""
     return str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
