@@ -1,7 +1,7 @@
 """Lists of stored check-ins: a person's own on their device, a tenant's with a reason."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from doorstep_server.policies import Policy
 from doorstep_server.privacy import subject_reference
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import CheckInRecord, cut_time
+from doorstep_server.privacy.minimize import CheckInRecord
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, Area
 from doorstep_server.services import Services
@@ -30,7 +30,7 @@ from doorstep_server.store import check_ins, subjects
 from doorstep_server.store.check_ins import Filter
 
 #: a stolen phone should not tell a life
-OWN_DAYS = 7
+OWN_TIME = timedelta(days=7)
 
 ListedTime = Annotated[
     str | None,
@@ -99,8 +99,8 @@ def check_in_query(
 def _time(text: str | None, name: str) -> datetime | None:
     """Litestar would take a number for a time, and a time without a zone."""
     try:
-        return None if text is None else msgspec.convert(text, AwareTime)
-    except msgspec.ValidationError:
+        return None if text is None else msgspec.convert(text, AwareTime).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
         raise Refusal("invalid-parameter", at=name) from None
 
 
@@ -124,8 +124,9 @@ async def list_all(
     the header `Doorstep-Purpose`, and may filter.
     """
     policy = await services.policies.of(request.auth.tenant_id)
+    now, oldest = services.now(), None
     if isinstance(request.auth, Caller):
-        filters = _own(filters, request.auth, services.now())
+        filters, oldest = _own(filters, request.auth), now - OWN_TIME
     else:
         reading.require_reason(policy, doorstep_purpose)
     cursors = Cursors[_Place](policy.keys, _Place, of="check-ins", filters=filters)
@@ -134,7 +135,7 @@ async def list_all(
         lambda connection: check_ins.page(
             connection,
             policy.tenant_id,
-            _filter(policy, filters, services.now()),
+            _filter(policy, filters, now, oldest),
             before=before,
             limit=paging.limit + 1,
         )
@@ -149,22 +150,20 @@ async def list_all(
 _Place = tuple[datetime, UUID]
 
 
-def _own(query: CheckInQuery, caller: Caller, now: datetime) -> CheckInQuery:
-    """What a device may list: its own subject's, of the last days."""
+def _own(query: CheckInQuery, caller: Caller) -> CheckInQuery:
+    """What a device may list: its own subject's."""
     if query.subject_id not in {None, caller.subject_id}:
         raise Refusal("invalid-parameter", at="subject_id")
-    oldest = cut_time(now - timedelta(days=OWN_DAYS), 86_400)
-    since = max(query.since, oldest) if query.since else oldest
-    return msgspec.structs.replace(query, subject_id=caller.subject_id, since=since)
+    return msgspec.structs.replace(query, subject_id=caller.subject_id)
 
 
-def _filter(policy: Policy, query: CheckInQuery, now: datetime) -> Filter:
+def _filter(policy: Policy, query: CheckInQuery, now: datetime, oldest: datetime | None) -> Filter:
     subject = query.subject_id
     return Filter(
         today=now.date(),
         subject_ref=subject_reference.make(policy.keys, subject) if subject else None,
         site_id=query.site_id,
-        since=query.since,
+        since=max((t for t in (query.since, oldest) if t is not None), default=None),
         until=query.until,
     )
 
