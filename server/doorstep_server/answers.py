@@ -7,6 +7,7 @@ from litestar import Request, Response
 from litestar.datastructures import MutableScopeHeaders
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
     ValidationException,
@@ -17,9 +18,13 @@ from litestar.types import ExceptionHandlersMap, Message, Scope
 
 from doorstep_server import logs
 from doorstep_server.check_ins.journal import JournalClosed, JournalFull
+from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.problems import MEDIA_TYPE, Refusal, problem
 from doorstep_server.request_ids import request_id, scope_request_id
 from doorstep_server.store.database import DatabaseUnavailable
+
+#: what Litestar says when a body ends before its end
+_GONE = "client disconnected prematurely"
 
 CODE_KEY = "doorstep.code"
 RETRY_AFTER_S = 2
@@ -57,6 +62,12 @@ def unavailable(request: _AnyRequest, _: Exception) -> Response[bytes]:
     return refused(request, Refusal("unavailable", retry_after_s=RETRY_AFTER_S))
 
 
+def keyless(request: _AnyRequest, error: KeyringUnusable) -> Response[bytes]:
+    """Nothing can be sealed or checked now; the operator has to see to it."""
+    logs.failure(error, request_id=request_id(request))
+    return unavailable(request, error)
+
+
 def http_exception(request: _AnyRequest, error: HTTPException) -> Response[bytes]:
     """What Litestar refuses itself. Its own texts quote the input, so none of them is used."""
     match error:
@@ -66,6 +77,8 @@ def http_exception(request: _AnyRequest, error: HTTPException) -> Response[bytes
             code = "method-not-allowed"
         case RequestEntityTooLarge():
             code = "body-too-large"
+        case InternalServerException() if error.detail == _GONE:
+            code = "body-incomplete"
         case ValidationException() if _lacks_body(error):
             code = "malformed-json"
         case _ if error.status_code < 500:
@@ -86,20 +99,28 @@ def _lacks_body(error: HTTPException) -> bool:
 
 def _methods(request: _AnyRequest) -> list[str]:
     """What the address of this request takes instead."""
-    path = request.scope.get("path_template")
-    routes = [r for r in request.app.routes if isinstance(r, HTTPRoute) and r.path == path]
+    parts = request.scope["path"].strip("/").split("/")
+    routes = [r for r in request.app.routes if isinstance(r, HTTPRoute) and _leads(r, parts)]
     return sorted({method for route in routes for method in route.methods})
 
 
+def _leads(route: HTTPRoute, parts: list[str]) -> bool:
+    template = route.path.strip("/").split("/")
+    return len(template) == len(parts) and all(
+        there.startswith("{") or there == here for there, here in zip(template, parts, strict=True)
+    )
+
+
 async def refuse_unknown_parameters(request: _AnyRequest) -> None:
-    """A mistyped filter must not silently list everything."""
+    """A mistyped filter must not silently list everything, and a repeated one not half of it."""
     if not request.query_params:
         return
     handler = request.route_handler
     takes = handler.parsed_fn_signature.parameters
     providers = [p for name, p in handler.resolve_dependencies().items() if name in takes]
     known = {name for p in providers for name in p.parsed_fn_signature.parameters}
-    if not request.query_params.keys() <= known:
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not set(given) <= known or len(set(given)) < len(given):
         raise Refusal("invalid-parameter")
 
 
@@ -112,6 +133,7 @@ def failed(request: _AnyRequest, error: Exception) -> Response[bytes]:
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     Refusal: refused,
     DatabaseUnavailable: unavailable,
+    KeyringUnusable: keyless,
     JournalFull: unavailable,
     JournalClosed: unavailable,
     HTTPException: http_exception,

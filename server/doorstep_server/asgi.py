@@ -1,5 +1,6 @@
 """The ASGI application as it is served: the API, with one log line for each request."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -13,12 +14,31 @@ from doorstep_server.app import create_app
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
 
+#: longer than any network needs to go on, shorter than a stopping server waits
+BODY_PROGRESS_S = 10.0
+
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
 def asgi(settings: Settings) -> ASGIApp:
     """The application to serve."""
-    return logged(create_app(settings))
+    return logged(patient(create_app(settings)))
+
+
+def patient(app: ASGIApp, wait_s: float = BODY_PROGRESS_S) -> ASGIApp:
+    """Give up on a body of which nothing more arrives, as if its sender had gone."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_soon() -> Any:
+            try:
+                async with asyncio.timeout(wait_s):
+                    return await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+
+        await app(scope, receive_soon if scope["type"] == ScopeType.HTTP else receive, send)
+
+    return wrapped
 
 
 def logged(app: ASGIApp) -> ASGIApp:

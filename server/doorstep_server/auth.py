@@ -53,7 +53,9 @@ class Authenticator:
         """The device that presents this Authorization header. Raises `Refusal`."""
         credential, tenant_id = await self._presented(header, Kind.DEVICE_TOKEN)
         policy = await self._policies.of(tenant_id)
-        token = policy.tokens.get(credential.kid) or await self._token(tenant_id, credential.kid)
+        token = policy.tokens.get(credential.kid)
+        if token is None or not self._matches(credential, token.secret_hash):
+            token = await self._token(tenant_id, credential.kid)
         self._verify(credential, token.secret_hash if token else None)
         assert token is not None
         if token.revoked:
@@ -72,14 +74,20 @@ class Authenticator:
         if not token.fresh:
             policy.tokens.put(token.kid, token)
             return
-        await self._database.write(lambda c: devices.settle_token(c, policy.tenant_id, token))
+        settled = await self._database.write(
+            lambda c: devices.settle_token(c, policy.tenant_id, token)
+        )
         self._policies.forget(policy.tenant_id)
+        if not settled:
+            raise Refusal("unauthorized")
 
     async def admin(self, header: str | None) -> Admin:
         """The API key that presents this Authorization header. Raises `Refusal`."""
         credential, tenant_id = await self._presented(header, Kind.API_KEY)
         policy = await self._policies.of(tenant_id)
-        key = policy.api_keys.get(credential.kid) or await self._api_key(tenant_id, credential.kid)
+        key = policy.api_keys.get(credential.kid)
+        if key is None or not self._matches(credential, key.secret_hash):
+            key = await self._api_key(tenant_id, credential.kid)
         self._verify(credential, key.secret_hash if key else None)
         assert key is not None
         if key.revoked_at is not None:
@@ -109,9 +117,15 @@ class Authenticator:
         return credential, tenant_id
 
     def _verify(self, credential: Credential, stored: bytes | None) -> None:
-        """Refuse unless the secret is the stored one; in like time when nothing is stored."""
-        if not credentials.matches(self._pepper, credential, stored):
+        """Refuse unless the secret is the stored one.
+
+        In like time whatever is wrong: each refusal comes after one look into the database.
+        """
+        if not self._matches(credential, stored):
             raise Refusal("unauthorized")
+
+    def _matches(self, credential: Credential, stored: bytes | None) -> bool:
+        return credentials.matches(self._pepper, credential, stored)
 
     async def _token(self, tenant_id: UUID, kid: str) -> Token | None:
         return await self._database.read(lambda c: devices.find_token(c, tenant_id, kid))

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from doorstep_server import credentials
 from doorstep_server.credentials import Kind
-from doorstep_server.keyring import Keyring, KeyringUnusable
+from doorstep_server.keyring import LOST_DATABASE, Keyring, KeyringUnusable
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.scopes import ALL_SCOPES
@@ -47,14 +47,13 @@ def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenan
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database.create(settings.database())
     try:
+        # one transaction: of several that initialize at once, one does and the others find it done
         with database.writing() as connection:
             if migrate.is_empty(connection):
                 migrate.migrate(connection)
-        with database.reading() as connection:
             if tenants.keyring_id(connection) is not None:
                 return None
-        keyring = Keyring.create(settings.keyring_path())
-        with database.writing() as connection:
+            keyring = Keyring.create(settings.keyring_path())
             tenants.bind_keyring(connection, keyring.identity())
             return add_tenant(connection, keyring, tenant, now)
     finally:
@@ -68,9 +67,14 @@ def open_deployment(settings: Settings) -> tuple[Database, Keyring]:
     """
     database = Database.open(settings.database())
     if database is None:
-        raise NotInitialized(
-            "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME to "
-            "where it is."
+        keyring = settings.keyring_path()
+        raise (
+            KeyringUnusable(LOST_DATABASE)
+            if keyring.exists()
+            else NotInitialized(
+                "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME to "
+                "where it is."
+            )
         )
     try:
         return database, _keyring_of(database, settings)
@@ -83,12 +87,14 @@ def _keyring_of(database: Database, settings: Settings) -> Keyring:
     with database.reading() as connection:
         migrate.require_current(connection)
         expected = tenants.keyring_id(connection)
+        known = [tenant.tenant_id for tenant in tenants.all_tenants(connection)]
     keyring = Keyring.open(settings.keyring_path())
     if keyring.identity() != expected:
         raise KeyringUnusable(
             "This keyring belongs to another database. Put the keyring that belongs to this "
             "database back, or set DOORSTEP_KEYRING to where it is."
         )
+    keyring.require(known)
     return keyring
 
 

@@ -6,7 +6,7 @@ The wrapping root, rotation by month and keys of subjects belong here when they 
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,6 +23,18 @@ _DEPLOYMENT = "deployment"
 _TENANT_SECRETS = {"labels": 32, "seals": 64}
 
 
+LOST_DATABASE = (
+    "There is a keyring here, but not the database that it belongs to. Put the database back. If "
+    "there never was one, move the keyring away and run `doorstep init`."
+)
+
+
+_BEHIND = (
+    "The keyring lacks a key that the database needs: it is older than the database. Put the "
+    "newest copy of the keyring back."
+)
+
+
 class KeyringUnusable(RuntimeError):
     """The keyring is missing, damaged, or not the one that this database was made with."""
 
@@ -35,14 +47,16 @@ class Keyring:
 
     @classmethod
     def create(cls, path: Path) -> "Keyring":
-        """Open the keyring at a path, making it (readable by its owner alone) if there is none."""
-        path.touch(mode=0o600, exist_ok=True)
+        """Make a keyring, readable by its owner alone. Raises `KeyringUnusable` if there is one."""
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            raise KeyringUnusable(LOST_DATABASE) from None
         keyring = cls(path)
         with keyring._connection() as connection:
             connection.executescript(_SCHEMA)
-            if connection.execute("SELECT count(*) FROM keyring").fetchone()[0] == 0:
-                connection.execute("INSERT INTO keyring VALUES (?)", (str(uuid4()),))
-                _insert(connection, _DEPLOYMENT, "pepper", 32)
+            connection.execute("INSERT INTO keyring VALUES (?)", (str(uuid4()),))
+            _insert(connection, _DEPLOYMENT, "pepper", 32)
         return keyring
 
     @classmethod
@@ -54,12 +68,7 @@ class Keyring:
                 "or set DOORSTEP_KEYRING to where it is."
             )
         keyring = cls(path)
-        try:
-            keyring.identity()
-        except sqlite3.DatabaseError:
-            raise KeyringUnusable(
-                "The keyring file cannot be read. Put a good copy of it back."
-            ) from None
+        keyring.identity()
         return keyring
 
     def identity(self) -> UUID:
@@ -85,16 +94,20 @@ class Keyring:
         """A tenant's secrets. Raises `KeyringUnusable` when the keyring has none for it."""
         return TenantKeys(**{name: self._secret(str(tenant_id), name) for name in _TENANT_SECRETS})
 
+    def require(self, tenant_ids: Sequence[UUID]) -> None:
+        """Raise `KeyringUnusable` unless there are secrets for all these tenants."""
+        with self._connection() as connection:
+            owners = {row[0] for row in connection.execute("SELECT DISTINCT owner FROM keys")}
+        if not {str(tenant_id) for tenant_id in tenant_ids} <= owners:
+            raise KeyringUnusable(_BEHIND)
+
     def _secret(self, owner: str, name: str) -> bytes:
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT secret FROM keys WHERE owner = ? AND name = ?", (owner, name)
             ).fetchone()
         if row is None:
-            raise KeyringUnusable(
-                "The keyring lacks a key that the database needs: it is older than the database. "
-                "Put the newest copy of the keyring back."
-            )
+            raise KeyringUnusable(_BEHIND)
         secret: bytes = row[0]
         return secret
 
@@ -106,6 +119,12 @@ class Keyring:
             connection.execute("PRAGMA secure_delete = ON")
             with connection:
                 yield connection
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorname", "unreadable")
+            raise KeyringUnusable(
+                f"The keyring file cannot be read or written now ({code}). If it is damaged, put a "
+                "good copy of it back."
+            ) from None
         finally:
             connection.close()
 

@@ -35,6 +35,10 @@ class ClosedStructs(StructSchemaPlugin):
         struct: type[msgspec.Struct] = field_definition.type_
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+        for described in (schema.properties or {}).values():
+            if isinstance(described, Schema) and described.pattern:
+                # Python's end of text; JSON Schema knows only `$`, which means the same there
+                described.pattern = described.pattern.replace(r"\Z", "$")
         return schema
 
 

@@ -14,12 +14,13 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from doorstep_geofences import STANDARD, STRICT, Site, SiteIndex
+from doorstep_server import logs
 from doorstep_server.keyring import Keyring
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.store.database import Database, DatabaseUnavailable
+from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Token
 from doorstep_server.store.sites import StoredSite
 
@@ -86,6 +87,8 @@ class Policies:
         self._keyring = keyring
         self._loaded: dict[UUID, Policy] = {}
         self._loading: dict[UUID, asyncio.Task[Policy]] = {}
+        # of forgotten snapshots: unchanged sites are taken over with all that was computed
+        self._before: dict[UUID, SiteIndex] = {}
 
     async def of(self, tenant_id: UUID) -> Policy:
         """The tenant's policy, as fresh as the last poll."""
@@ -101,7 +104,9 @@ class Policies:
 
     def forget(self, tenant_id: UUID) -> None:
         """Load the tenant's policy anew when it is next asked for."""
-        self._loaded.pop(tenant_id, None)
+        forgotten = self._loaded.pop(tenant_id, None)
+        if forgotten is not None:
+            self._before[tenant_id] = forgotten.index
         self._loading.pop(tenant_id, None)
 
     async def refresh(self) -> None:
@@ -114,18 +119,24 @@ class Policies:
     async def _load(self, tenant_id: UUID) -> Policy:
         mine = asyncio.current_task()
         try:
+            before = self._before.get(tenant_id)
             policy = await self._database.read(
-                lambda connection: load(connection, tenant_id, self._keyring.tenant(tenant_id))
+                lambda connection: load(
+                    connection, tenant_id, self._keyring.tenant(tenant_id), before
+                )
             )
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy
+                self._before.pop(tenant_id, None)
             return policy
         finally:
             if self._loading.get(tenant_id) is mine:
                 del self._loading[tenant_id]
 
 
-def load(connection: Connection, tenant_id: UUID, keys: TenantKeys) -> Policy:
+def load(
+    connection: Connection, tenant_id: UUID, keys: TenantKeys, before: SiteIndex | None
+) -> Policy:
     """Read a tenant's policy: one version of everything in it."""
     version = tenants.version(connection, tenant_id)
     active = [s for s in sites.all_current(connection, tenant_id) if s.content.active]
@@ -134,7 +145,7 @@ def load(connection: Connection, tenant_id: UUID, keys: TenantKeys) -> Policy:
         version=version,
         keys=keys,
         purposes={p.name: p for p in purposes.all_purposes(connection, tenant_id)},
-        index=SiteIndex(judged_site(site) for site in active),
+        index=SiteIndex(judged_site(site, before) for site in active),
         rules={
             site.site_id: SiteRules(
                 groups=frozenset(site.content.groups), purposes=frozenset(site.content.purposes)
@@ -144,8 +155,11 @@ def load(connection: Connection, tenant_id: UUID, keys: TenantKeys) -> Policy:
     )
 
 
-def judged_site(site: StoredSite) -> Site:
-    """A stored site as the judging knows it."""
+def judged_site(site: StoredSite, before: SiteIndex | None = None) -> Site:
+    """A stored site as the judging knows it; the same one as before if it did not change."""
+    known = before.get(site.site_id) if before else None
+    if known is not None and known.version == site.version:
+        return known
     content = site.content
     return Site(
         site_id=site.site_id,
@@ -158,10 +172,14 @@ def judged_site(site: StoredSite) -> Site:
 
 
 async def keep_fresh(policies: Policies, poll_s: float = POLL_S) -> None:
-    """Poll for changes until cancelled. A database that is away for a while is asked again."""
+    """Poll for changes until cancelled.
+
+    Whatever goes wrong with one look, the next is taken: a process that stopped looking would judge
+    by an old policy for ever.
+    """
     while True:
         await asyncio.sleep(poll_s)
         try:
             await policies.refresh()
-        except DatabaseUnavailable:
-            continue
+        except Exception as error:  # noqa: BLE001
+            logs.failure(error)

@@ -107,6 +107,10 @@ TYPES = _table(
         "See /docs for the methods of this address.",
     ),
     ProblemType(
+        "body-incomplete", 408, "The body did not arrive",
+        "Nothing was acknowledged. Send it again, with the same id.",
+    ),
+    ProblemType(
         "version-conflict", 409, "Somebody changed it in between",
         "Fetch the current version, make the change again, and send it with that `version`.",
     ),

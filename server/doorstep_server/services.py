@@ -1,15 +1,21 @@
 """What the handlers work with, made once by the composition root."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
-from doorstep_server.auth import Authenticator
+from doorstep_server.auth import Admin, Authenticator
+from doorstep_server.check_ins.flow import Caller
 from doorstep_server.check_ins.journal import Journal
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies
+from doorstep_server.problems import Refusal
+from doorstep_server.store import Connection, api_keys, devices
 from doorstep_server.store.database import Database
 from doorstep_server.throttle import FailureThrottle
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,10 +24,36 @@ class Services:
 
     database: Database
     keyring: Keyring
-    pepper: bytes
+    pepper: bytes = field(repr=False)
     policies: Policies
     journal: Journal
     authenticator: Authenticator
     enrollment_throttle: FailureThrottle
     #: the current time, aware
     now: Callable[[], datetime]
+
+    async def write_as(self, caller: Admin | Caller, function: Callable[[Connection], T]) -> T:
+        """Run a store function in a write transaction that permits the caller anew.
+
+        The guard let the request through by what it knew then; a key or a device that was revoked
+        since is refused here.
+        """
+
+        def run(connection: Connection) -> T:
+            _require_standing(connection, caller)
+            return function(connection)
+
+        return await self.database.write(run)
+
+
+def _require_standing(connection: Connection, caller: Admin | Caller) -> None:
+    if isinstance(caller, Admin):
+        key = api_keys.find(connection, caller.tenant_id, caller.kid)
+        if key is None or key.revoked_at is not None:
+            raise Refusal("unauthorized")
+        return
+    standing = devices.standings(connection, caller.tenant_id, [caller.kid]).get(caller.kid)
+    if standing is None:
+        raise Refusal("unauthorized")
+    if standing.revoked:
+        raise Refusal("device-revoked")

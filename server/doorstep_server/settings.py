@@ -23,6 +23,8 @@ class Settings:
     keyring: str | None = None
     #: how much is logged: debug, info, warning or error
     log_level: str = "info"
+    #: addresses of reverse proxies whose X-Forwarded-For is believed, with commas between
+    trusted_proxies: str | None = None
 
     def database(self) -> str:
         """The database's URL."""
@@ -51,4 +53,5 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
         keyring=environ.get(PREFIX + "KEYRING") or None,
         log_level=level,
+        trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,
     )

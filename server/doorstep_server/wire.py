@@ -44,7 +44,7 @@ def decode(kind: type[T], body: bytes) -> T:
     """Decode a body, or raise `Refusal` (`malformed-json`, `invalid-body`)."""
     try:
         value = _decoder(kind).decode(body)
-        if _repeats_a_member(body):
+        if _repeats_a_member(_outside_of_raw_members(value, body)):
             raise Refusal("malformed-json", reason="repeated-member")
     except msgspec.ValidationError as error:
         raise Refusal("invalid-body", at=_place(error)) from None
@@ -57,6 +57,19 @@ def _place(error: msgspec.ValidationError) -> str | None:
     """Where the fault is: our own member names only, never what was sent."""
     match = _PLACE.search(str(error))
     return match.group(1).lstrip(".") or None if match else None
+
+
+def _outside_of_raw_members(value: object, body: bytes) -> bytes:
+    """The body with null for each part that is decoded later, alone: its faults are its own."""
+    kept: list[bytes] = []
+    end = 0
+    for name in getattr(value, "RAW_MEMBERS", ()):
+        for raw in getattr(value, name):
+            part = bytes(raw)
+            start = body.index(part, end)
+            kept += [body[end:start], b"null"]
+            end = start + len(part)
+    return b"".join([*kept, body[end:]])
 
 
 class _RepeatedMember(Exception):
@@ -84,7 +97,8 @@ class StrictJson(AbstractDTO[T]):
     def decode_bytes(self, value: bytes) -> T:
         """Check that the body is plain JSON, then decode it."""
         headers = self.asgi_connection.headers
-        plain = headers.get("content-encoding", "identity").lower() == "identity"
+        encodings = {value.lower() for value in headers.getall("content-encoding", ["identity"])}
+        plain = encodings == {"identity"} and len(headers.getall("content-type", [])) == 1
         if not plain or not _JSON_TYPE.fullmatch(headers.get("content-type", "")):
             raise Refusal("unsupported-media-type")
         return decode(self.model_type, value)

@@ -104,6 +104,21 @@ def test_tolerance_contains_the_fence_and_no_more_than_its_metres():
         assert grown.distance_m(lon, lat) == pytest.approx(20.0, rel=0.01)
 
 
+@given(seeds, st.floats(1, 300))
+def test_a_tolerance_is_what_a_buffer_would_be(seed, tolerance_m):
+    """Also in holes and between parts; a buffer's own corners are a hair too short."""
+    rng = random.Random(seed)
+    shape = random_site(rng).geofence.shape or polygon(square(50)).shape
+    area = site(Geofence.polygonal(shape), tolerance_m=tolerance_m).area
+    flat = shapely.transform(shape, area._to_plane)
+    inner, outer = (flat.buffer(tolerance_m * s, quad_segs=64) for s in (0.99, 1.01))
+    for _ in range(20):
+        lon, lat = place(rng.uniform(-500, 500), rng.uniform(-500, 500))
+        point = area._point(lon, lat)
+        assert inner.covers(point) <= bool(area.covers(lon, lat)) <= outer.covers(point)
+        assert area.distance_m(lon, lat) <= outer.boundary.distance(point) + 0.03 * tolerance_m
+
+
 @given(seeds, st.floats(-6, 6), st.floats(0.1, 300))
 def test_edge_within_says_what_the_distance_says(seed, shift, reach_m):
     rng = random.Random(seed)

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 import doorstep_geofences
 from doorstep_geofences import Fix, Geofence, Question, Reason, SiteIndex, judge
 from doorstep_geofences.verdict import _reason_at
-from geofences.making import fix, place, random_fix_place, random_site, searched, site
+from geofences.making import (
+    fix,
+    place,
+    polygon,
+    random_fix_place,
+    random_site,
+    round_ring,
+    searched,
+    site,
+)
 
 
 @given(st.integers(0, 2**32))
@@ -18,9 +27,9 @@ def test_the_index_leaves_out_no_site_that_matters(seed):
     rng = random.Random(seed)
     sites = [random_site(rng, i) for i in range(12)]
     one_fix = Fix(**random_fix_place(rng), accuracy_m=10 ** rng.uniform(-1, 4))
-    (found,) = SiteIndex(sites).near([one_fix], [2.01 * one_fix.accuracy_m])
+    found = SiteIndex(sites).near(one_fix, 2.01 * one_fix.accuracy_m)
     near = {s.site_id for s in sites if _reason_at(one_fix, s) is not Reason.OUTSIDE}
-    assert near <= {s.site_id for s in found}
+    assert near <= {s.site_id for s in (*found.within_cap, *found.above_cap)}
 
 
 def test_a_hundred_thousand_fences_answer_as_a_scan_does():
@@ -103,3 +112,9 @@ def test_what_is_public_is_what_all_names():
         if not name.startswith("_") and not isinstance(value, type(math))
     }
     assert public == set(doorstep_geofences.__all__)
+
+
+def test_the_index_makes_large_fences_ready():
+    large, small = site(polygon(round_ring(100, 600)), site_id="large"), site(site_id="small")
+    SiteIndex([large, small])
+    assert (large._area is None, small._area is None) == (False, True)

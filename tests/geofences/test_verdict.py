@@ -144,6 +144,23 @@ def test_clocks_make_a_fix_uncertain():
     assert claimed(fix(), site(), freshness=Freshness.SKEWED).reason is Reason.CLOCK_SKEW
 
 
+@pytest.mark.parametrize("freshness", Freshness)
+def test_above_the_cap_the_clocks_are_not_asked(freshness):
+    """The server keeps the claimed site of a stale fix, but nothing of place above the cap."""
+    low, unknown = fix(accuracy_m=101.0), fix(accuracy_m=None)
+    assert claimed(low, site(), freshness=freshness).reason is Reason.ACCURACY_TOO_LOW
+    assert claimed(unknown, site(), freshness=freshness).reason is Reason.ACCURACY_UNKNOWN
+
+
+def test_a_search_above_every_cap_builds_no_area_and_stops_at_the_first_site():
+    sites = [site(site_id=i) for i in range(100)]
+    asked = []
+    verdict = searched(fix(accuracy_m=1e7), *sites, admits=lambda s: not asked.append(s))
+    assert verdict.reason is Reason.ACCURACY_TOO_LOW
+    assert len(asked) == 1
+    assert all(s._area is None for s in sites)
+
+
 def test_an_edge_is_straight_in_degrees():
     """A great circle between the northern corners would pass north of the point."""
     fence = {"type": "Polygon", "coordinates": [[[0, 50], [40, 50], [40, 60], [0, 60], [0, 50]]]}

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from doorstep_server import credentials
 from doorstep_server.credentials import Kind
+from doorstep_server.store import devices
 from world import Api, Phone, Tenancy, World
 
 OPEN = {("POST", "/v1/enrollments")}
@@ -234,3 +235,71 @@ def test_credentials_print_without_their_secret() -> None:
     assert credential.secret.hex() not in repr(credential)
     assert repr(credential.secret) not in repr(credential)
     assert credentials.parse(credential.text()) == credential
+
+
+# -- between the guard and the write -----------------------------------------------------------
+
+
+def revoke_everything(world: World) -> None:
+    """As another process would, between this one's look and its write."""
+    with world.services.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00'")
+        connection.exec_driver_sql("UPDATE devices SET revoked = 1")
+
+
+def test_a_write_permits_its_caller_anew(world: World, tenant: Tenancy, phone: Phone) -> None:
+    assert tenant.admin.get("/v1/sites").status_code == 200
+    assert phone.get("/v1/device").status_code == 200
+    revoke_everything(world)
+    for answer in (
+        tenant.admin.post("/v1/api-keys", json={"name": "k", "scopes": ["sites:read"]}),
+        tenant.admin.post("/v1/subjects", json={"external_id": "x"}),
+        tenant.admin.post(f"/v1/subjects/{phone.subject_id}/enrollments"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    for answer in (phone.report("denied"), phone.post("/v1/device/token")):
+        assert (answer.status_code, answer.json()["code"]) == (401, "device-revoked")
+
+
+def test_a_dead_token_cannot_make_a_new_one(world: World, phone: Phone) -> None:
+    assert phone.get("/v1/device").status_code == 200
+    with world.services.database.writing() as connection:  # another process settled a newer one
+        connection.exec_driver_sql("DELETE FROM device_tokens")
+    answer = phone.post("/v1/device/token")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+def test_a_fresh_token_that_ended_ends_no_other(world: World, phone: Phone) -> None:
+    tenant_id = world.first.new.tenant.tenant_id
+    lost = phone.post("/v1/device/token").json()["token"]
+    kid = lost.split("_")[1]
+    with world.services.database.reading() as connection:
+        fresh = devices.find_token(connection, tenant_id, kid)
+    assert fresh is not None
+    phone.post("/v1/device/token")
+    with world.services.database.writing() as connection:
+        assert not devices.settle_token(connection, tenant_id, fresh)
+    assert phone.get("/v1/device").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("15-QP1A-SERIAL123", "15"), ("9", "9"), ("Tiramisu", "unknown")]
+)
+def test_only_the_first_number_of_a_version_is_kept(
+    world: World, tenant: Tenancy, given: str, kept: str
+) -> None:
+    device = {"platform": "android", "os_version": given, "model": "Pixel 9"}
+    body = {
+        "code": tenant.code(tenant.subject()["id"]),
+        "installation_id": uuid4().hex,
+        "device": device,
+    }
+    assert tenant.world.client.post("/v1/enrollments", json=body).status_code == 201
+    assert world.rows("SELECT os_major FROM devices") == [(kept,)]
+
+
+def test_a_text_ends_where_its_pattern_ends(tenant: Tenancy) -> None:
+    answer = tenant.admin.post(
+        "/v1/purposes", json={"name": "abc\n", "title": "x", "legal_basis": "contract"}
+    )
+    assert answer.status_code == 400

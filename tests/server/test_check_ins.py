@@ -1,5 +1,6 @@
 """What a check-in does: judged, minimized, stored once, answered the same way ever after."""
 
+import json
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid1, uuid4
 
@@ -106,6 +107,19 @@ def test_a_bad_accuracy_is_uncertain_and_keeps_no_place(
     body = phone.check_in(phone.claim(site_id=site["id"], fix=fix)).json()
     assert (body["outcome"], body["reason"]) == ("uncertain", reason)
     assert body["stored"]["level"] == "none"
+    assert rows(world) == 0
+
+
+def test_a_bad_accuracy_keeps_no_place_although_the_clock_is_wrong_too(
+    world: World, tenant: Tenancy
+) -> None:
+    site, phone = tenant.site(), tenant.phone()
+    ahead = (NOON + timedelta(minutes=3)).isoformat()
+    for accuracy_m in (5_000, None):
+        fix = {"accuracy_m": accuracy_m, "captured_at": ahead}
+        body = phone.check_in(phone.claim(FAR_OUTSIDE, site_id=site["id"], fix=fix)).json()
+        assert body["outcome"] == "uncertain"
+        assert body["stored"]["level"] == "none"
     assert rows(world) == 0
 
 
@@ -235,6 +249,17 @@ def test_after_the_receipts_time_the_content_is_too_old(world: World, phone: Pho
     assert rows(world) == 1
 
 
+@pytest.mark.parametrize("place", [INSIDE, FAR_OUTSIDE])
+def test_an_expired_receipt_answers_nothing_even_before_it_is_deleted(
+    world: World, phone: Phone, place: dict[str, float]
+) -> None:
+    body = phone.claim(place, permission_epoch=0)
+    phone.check_in(body)
+    world.clock.advance(days=8)
+    answer = phone.check_in(body)
+    assert (answer.status_code, code(answer)) == (422, "too-old")
+
+
 def test_a_replay_is_answered_even_after_a_withdrawal(phone: Phone) -> None:
     body = phone.claim()
     first = phone.check_in(body)
@@ -356,6 +381,27 @@ def test_an_item_of_a_batch_gets_the_single_answer(phone: Phone) -> None:
     single = phone.check_in(body).json()
     [item] = phone.post("/v1/check-ins/batch", json={"check_ins": [body]}).json()["results"]
     assert {name: item[name] for name in single} == single
+
+
+def test_a_bad_item_fails_alone(phone: Phone) -> None:
+    """Whatever is wrong inside of an item, the others are settled."""
+    good = json.dumps(phone.claim())
+    bad = [
+        '{"id": "x", "id": "y"}',
+        json.dumps(phone.claim(age_s=4e8)),
+        '"\xff"',
+        "null",
+    ]
+    body = '{"check_ins": [' + ", ".join([good, *bad, good]) + "]}"
+    answer = phone.request(
+        "POST",
+        "/v1/check-ins/batch",
+        content=body.encode("latin-1"),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 200
+    statuses = [r["status"] for r in answer.json()["results"]]
+    assert statuses == [201, 400, 400, 400, 400, 201]
 
 
 def test_a_batch_of_501_is_refused_whole_and_an_empty_one_is_fine(

@@ -113,7 +113,7 @@ def test_an_unavailable_database_is_not_asked_row_by_row() -> None:
         async def away(group: Sequence[Proposal]) -> list[Settled | Refused]:
             nonlocal calls
             calls += 1
-            raise DatabaseUnavailable
+            raise DatabaseUnavailable("away")
 
         journal = Journal(away)
         assert await journal.append([proposal()] * 3) == [Failed()] * 3

@@ -141,3 +141,8 @@ def test_a_device_knows_its_standing(phone: Phone) -> None:
         0,
     )
     assert [p["name"] for p in status["purposes"]] == ["visit"]
+
+
+def test_a_report_is_counted_from_one(phone: Phone) -> None:
+    """A withdrawal of sequence 0 could not raise the epoch that every device begins with."""
+    assert phone.report("denied", sequence=0).status_code == 400

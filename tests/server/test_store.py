@@ -1,6 +1,8 @@
 """The database: its schema is what the migrations make, and every column has its place."""
 
+import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,66 @@ def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         other.writing(),
     ):
         pass
+    database.close()
+    other.close()
+
+
+def test_a_lost_database_is_never_made_anew_beside_its_keyring(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
+    (settings.home / "doorstep.db").write_bytes(b"")
+    with pytest.raises(KeyringUnusable, match="Put the database back"):
+        deployment.open_deployment(settings)
+    with pytest.raises(KeyringUnusable, match="Put the database back"):
+        deployment.initialize(settings, NOON, tenant=deployment.new_tenant("Second"))
+
+
+def test_a_keyring_that_lacks_a_tenant_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
+    old = settings.keyring_path().read_bytes()
+    database, keyring = deployment.open_deployment(settings)
+    with database.writing() as connection:
+        deployment.add_tenant(connection, keyring, deployment.new_tenant("Second"), NOON)
+    database.close()
+    settings.keyring_path().write_bytes(old)
+    with pytest.raises(KeyringUnusable, match="older than the database"):
+        deployment.open_deployment(settings)
+
+
+def test_several_that_initialize_at_once_make_one_deployment(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+
+    def initialize(number: int) -> bool:
+        tenant = deployment.new_tenant(f"Tenant {number}")
+        return deployment.initialize(settings, NOON, tenant=tenant) is not None
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(initialize, range(6))) == [False] * 5 + [True]
+    database, _ = deployment.open_deployment(settings)
+    with database.reading() as connection:
+        assert len(tenants.all_tenants(connection)) == 1
+    database.close()
+
+
+def test_who_waits_behind_a_lock_too_long_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One waits for the lock; the others, whose time ran out behind it, are answered at once."""
+    monkeypatch.setattr("doorstep_server.store.database.BUSY_TIMEOUT_MS", 50)
+    database = Database.create(f"sqlite:///{tmp_path / 'test.db'}")
+    other = Database.create(f"sqlite:///{tmp_path / 'test.db'}")
+    tried: list[str] = []
+
+    async def write_three_times() -> list[object]:
+        writes = [database.write(lambda _, n=n: tried.append(n)) for n in "abc"]
+        return list(await asyncio.gather(*writes, return_exceptions=True))
+
+    with other.writing():
+        refused = asyncio.run(write_three_times())
+    assert tried == []
+    assert [str(error) for error in refused if "waited too long" in str(error)]
+    assert all(isinstance(error, DatabaseUnavailable) for error in refused)
     database.close()
     other.close()
 

@@ -90,7 +90,7 @@ async def create(
         scopes=list(data.scopes),
         created_at=services.now(),
     )
-    await services.database.write(lambda c: api_keys.add(c, key))
+    await services.write_as(request.auth, lambda c: api_keys.add(c, key))
     return CreatedKey(**msgspec.structs.asdict(_shown(key)), api_key=credential.text())
 
 
@@ -104,7 +104,7 @@ async def revoke(
 ) -> None:
     """Revoke a key for good."""
     tenant_id, now = request.auth.tenant_id, services.now()
-    if not await services.database.write(lambda c: api_keys.revoke(c, tenant_id, kid, now)):
+    if not await services.write_as(request.auth, lambda c: api_keys.revoke(c, tenant_id, kid, now)):
         raise Refusal("not-found")
     services.policies.forget(tenant_id)
 

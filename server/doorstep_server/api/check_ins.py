@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -50,6 +50,8 @@ CHECK_IN_REFUSALS = (
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Up to 500 check-ins of one device, in the order in which they are to be settled."""
+
+    RAW_MEMBERS: ClassVar = ("check_ins",)
 
     check_ins: Annotated[list[msgspec.Raw], Meta(description="Each as for a single check-in.")]
     sent_at: AwareTime | None = None

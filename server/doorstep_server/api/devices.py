@@ -15,7 +15,7 @@ from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.purposes import ShownPurpose, shown_purpose
 from doorstep_server.api.reading import PurposeHeader
 from doorstep_server.auth import Admin, device_only, scope
-from doorstep_server.check_ins.claim import AwareTime, Epoch
+from doorstep_server.check_ins.claim import MAX_SEQUENCE, AwareTime
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Kind
 from doorstep_server.privacy.permission import Permission, SequenceTooFarAhead, State, features
@@ -50,7 +50,10 @@ class PermissionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What the operating system says now about the app's access to location."""
 
     state: State
-    sequence: Annotated[Epoch, Meta(description="One higher for every report of this device.")]
+    sequence: Annotated[
+        int,
+        Meta(ge=1, le=MAX_SEQUENCE, description="One higher for every report of this device."),
+    ]
     observed_at: AwareTime
 
 
@@ -125,10 +128,11 @@ async def report_permission(
     """
     caller = request.auth
     try:
-        permission = await services.database.write(
+        permission = await services.write_as(
+            request.auth,
             lambda c: devices.report_permission(
                 c, caller.tenant_id, caller.device_id, data.state, data.sequence
-            )
+            ),
         )
     except SequenceTooFarAhead:
         raise Refusal("sequence-too-far-ahead", at="sequence") from None
@@ -159,7 +163,7 @@ async def rotate_token(
         subject_id=caller.subject_id,
         groups=[],
     )
-    await services.database.write(lambda c: devices.add_token(c, caller.tenant_id, token))
+    await services.write_as(request.auth, lambda c: devices.add_token(c, caller.tenant_id, token))
     return NewToken(token=credential.text())
 
 
@@ -197,7 +201,7 @@ async def revoke(
 ) -> None:
     """Revoke a device for good. Nothing it sends is taken any more."""
     tenant_id = request.auth.tenant_id
-    if not await services.database.write(lambda c: devices.revoke(c, tenant_id, device_id)):
+    if not await services.write_as(request.auth, lambda c: devices.revoke(c, tenant_id, device_id)):
         raise Refusal("not-found")
     services.policies.forget(tenant_id)
 

@@ -10,6 +10,7 @@ BODY = (
     "invalid-body",
     "body-too-large",
     "unsupported-media-type",
+    "body-incomplete",
 )
 #: what any route may answer
 ALWAYS = ("invalid-parameter", "internal", "unavailable")

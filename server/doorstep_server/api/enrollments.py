@@ -1,5 +1,6 @@
 """Enrolling a device with a code, and issuing codes."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -32,13 +33,17 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What may be known of a device: an allow-list. No advertising id has a place here."""
 
     platform: Annotated[
-        str, Meta(pattern=r"^[a-z]{1,16}$", description="Such as `android`, `ios`.")
+        str, Meta(pattern=r"^[a-z]{1,16}\Z", description="Such as `android`, `ios`.")
     ]
     os_version: Annotated[
-        str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}$", description="Only the first number is kept.")
+        str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}\Z", description="Only the first number is kept.")
     ]
     model: Annotated[
-        str, Meta(min_length=1, max_length=64, description="The model's family, such as `Pixel 9`.")
+        str,
+        Meta(
+            pattern=r"^[A-Za-z][0-9A-Za-z ,.()_-]{0,63}\Z",
+            description="The model's family, such as `Pixel 9`.",
+        ),
     ]
 
 
@@ -49,7 +54,7 @@ class Enrollment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     installation_id: Annotated[
         str,
         Meta(
-            pattern=r"^[0-9A-Za-z_-]{16,64}$",
+            pattern=r"^[0-9A-Za-z_-]{16,64}\Z",
             description="Random, made by the app at its first start. Never a hardware id.",
         ),
     ]
@@ -128,7 +133,7 @@ async def issue_code(
             return None
         return issuer.issue(connection, subject_id, services.now())
 
-    issued = await services.database.write(issue)
+    issued = await services.write_as(request.auth, issue)
     if issued is None:
         raise Refusal("not-found")
     return IssuedCode(code=issued.code, expires_at=issued.expires_at)
@@ -152,7 +157,6 @@ async def _redeem(services: Services, data: Enrollment) -> Enrolled | None:
     )
     if not isinstance(device, Device):
         return None
-    services.policies.forget(tenant_id)
     return await _enrolled(services, policy, device, credential)
 
 
@@ -164,7 +168,7 @@ def _attempt(
         subject_id=UUID(int=0),  # the code's, once it is found
         installation_label=labels.installation_label(policy.keys, data.installation_id),
         platform=data.device.platform,
-        os_major=data.device.os_version.partition(".")[0][:16],
+        os_major=_major(data.device.os_version),
         model=data.device.model,
         permission=Permission(),
         revoked=False,
@@ -182,6 +186,12 @@ def _attempt(
         ),
         now=services.now(),
     )
+
+
+def _major(os_version: str) -> str:
+    """The first number of a version: the rest could tell one phone from all others."""
+    digits = re.match(r"\d{1,4}", os_version)
+    return digits.group() if digits else "unknown"
 
 
 async def _enrolled(

@@ -120,7 +120,7 @@ async def create(
     """Register a purpose."""
     purpose = _purpose(data.name, 1, data)
     tenant_id = request.auth.tenant_id
-    added = await services.database.write(lambda c: purposes.add(c, tenant_id, purpose))
+    added = await services.write_as(request.auth, lambda c: purposes.add(c, tenant_id, purpose))
     return _shown(services, request.auth, added)
 
 
@@ -158,7 +158,9 @@ async def revise(
     """Change a purpose, naming the version that is changed. Stored check-ins keep theirs."""
     purpose = _purpose(name, data.version, data)
     tenant_id = request.auth.tenant_id
-    revised = await services.database.write(lambda c: purposes.revise(c, tenant_id, purpose))
+    revised = await services.write_as(
+        request.auth, lambda c: purposes.revise(c, tenant_id, purpose)
+    )
     return _shown(services, request.auth, revised)
 
 

@@ -1,7 +1,7 @@
 """Taking sites from a GeoJSON document: matched by external id, all of them or none."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -49,36 +49,26 @@ class Import:
     """How to take the features in."""
 
     tenant_id: UUID
-    #: for features that name none
-    timezone: str
     now: datetime
     dry_run: bool
     #: take the valid ones although others are not
     skip_invalid: bool
 
 
-def import_sites(
-    connection: Connection, wanted: Import, features: Iterable[ParsedFeature | RejectedFeature]
-) -> Report:
-    """Take sites in, within the caller's transaction. Nothing is written if one is rejected."""
-    report = Report()
-    taken = list(_contents(wanted, features, report))
-    known = _known(connection, wanted.tenant_id, taken)
-    write = not wanted.dry_run and (wanted.skip_invalid or not report.rejected)
-    for site in taken:
-        fate = _fate(site, known)
-        report.fates[fate] += 1
-        if write and fate is not Fate.UNCHANGED:
-            _write(connection, wanted, site, known)
-    return report
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """The features of a file, checked without the database: others can write meanwhile."""
+
+    sites: list[SiteContent]
+    rejected: list[Rejection]
 
 
-def _contents(
-    wanted: Import, features: Iterable[ParsedFeature | RejectedFeature], report: Report
-) -> Iterator[SiteContent]:
+def check(features: Iterable[ParsedFeature | RejectedFeature], *, timezone: str) -> Checked:
+    """Make sites of features; the time zone is for those that name none."""
+    checked = Checked(sites=[], rejected=[])
     seen: set[str] = set()
     for feature in features:
-        result = _content(wanted, feature)
+        result = _content(timezone, feature)
         if isinstance(result, SiteContent) and result.external_id in seen:
             result = Rejection(
                 place=feature.place,
@@ -86,18 +76,32 @@ def _contents(
                 message="Another feature of this file has the same external_id.",
             )
         if isinstance(result, Rejection):
-            report.rejected.append(result)
+            checked.rejected.append(result)
             continue
         if result.external_id is not None:
             seen.add(result.external_id)
-        yield result
+        checked.sites.append(result)
+    return checked
 
 
-def _content(wanted: Import, feature: ParsedFeature | RejectedFeature) -> SiteContent | Rejection:
+def import_sites(connection: Connection, wanted: Import, checked: Checked) -> Report:
+    """Take sites in, within the caller's transaction. Nothing is written if one is rejected."""
+    report = Report(rejected=checked.rejected)
+    known = _known(connection, wanted.tenant_id, checked.sites)
+    write = not wanted.dry_run and (wanted.skip_invalid or not report.rejected)
+    for site in checked.sites:
+        fate = _fate(site, known)
+        report.fates[fate] += 1
+        if write and fate is not Fate.UNCHANGED:
+            _write(connection, wanted, site, known)
+    return report
+
+
+def _content(timezone: str, feature: ParsedFeature | RejectedFeature) -> SiteContent | Rejection:
     if isinstance(feature, RejectedFeature):
         return Rejection(place=feature.place, code=feature.code, message=feature.message)
     said = {name: value for name, value in feature.properties.items() if name in _PROPERTIES}
-    document = {"timezone": wanted.timezone, **said, "geofence": feature.geofence.to_document()}
+    document = {"timezone": timezone, **said, "geofence": feature.geofence.to_document()}
     try:
         return content(msgspec.convert(document, NewSite, strict=True))
     except msgspec.ValidationError:

@@ -73,8 +73,8 @@ async def get_or_create(
     """Get the subject with this external id, or create it (201)."""
     tenant_id = request.auth.tenant_id
     new = Subject(subject_id=uuid4(), external_id=data.external_id, groups=data.groups)
-    subject, existed = await services.database.write(
-        lambda connection: subjects.get_or_add(connection, tenant_id, new)
+    subject, existed = await services.write_as(
+        request.auth, lambda connection: subjects.get_or_add(connection, tenant_id, new)
     )
     return Response(_shown(subject), status_code=200 if existed else 201)
 
@@ -134,8 +134,8 @@ async def set_groups(
 ) -> ShownSubject:
     """Say anew which groups a subject belongs to: they decide at which sites it may check in."""
     tenant_id = request.auth.tenant_id
-    found = await services.database.write(
-        lambda c: subjects.set_groups(c, tenant_id, subject_id, data.groups)
+    found = await services.write_as(
+        request.auth, lambda c: subjects.set_groups(c, tenant_id, subject_id, data.groups)
     )
     services.policies.forget(tenant_id)
     return _found(found)

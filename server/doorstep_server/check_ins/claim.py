@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from doorstep_geofences import Fix
+from doorstep_geofences import LONGEST_AGE_S, Fix
 
 #: the largest sequence number that every JSON reader can hold exactly
 MAX_SEQUENCE = 2**53 - 1
@@ -15,7 +15,7 @@ MAX_SEQUENCE = 2**53 - 1
 PurposeName = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z][a-z0-9_-]{0,63}$",
+        pattern=r"^[a-z][a-z0-9_-]{0,63}\Z",
         description="Lower-case letters, digits, `_` and `-`, beginning with a letter.",
     ),
 ]
@@ -23,7 +23,11 @@ AwareTime = Annotated[datetime, Meta(tz=True, description="RFC 3339, with a zone
 Epoch = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
 Age = Annotated[
     float,
-    Meta(ge=0, le=1e9, description="Seconds since the capture, on a clock that is never set."),
+    Meta(
+        ge=0,
+        le=LONGEST_AGE_S,
+        description="Seconds since the capture, on a clock that is never set.",
+    ),
 ]
 
 
@@ -46,7 +50,7 @@ class FixClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         | None
     ) = None
     mocked: bool | None = None
-    source: Annotated[str, Meta(max_length=32, pattern=r"^[a-z0-9_-]*$")] | None = None
+    source: Annotated[str, Meta(max_length=32, pattern=r"^[a-z0-9_-]*\Z")] | None = None
 
     def __repr__(self) -> str:
         return "<FixClaim redacted>"

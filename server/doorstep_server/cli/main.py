@@ -24,6 +24,8 @@ class Told(click.Group):
             return super().invoke(context)
         except TOLD as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.strerror}: {error.filename}") from None
 
 
 @click.group(cls=Told, context_settings={"help_option_names": ["-h", "--help"]})

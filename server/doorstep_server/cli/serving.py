@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import click
@@ -18,12 +19,19 @@ GRACE_S = 20
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65_535),
+    help="Port to listen on.",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.pass_obj
 def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     """Serve the API. It listens on this machine only, unless told otherwise."""
     logs.configure(chosen.log_level)
+    _require_free(host, port)
     # what cannot be opened is told here, once, not by every worker
     open_deployment(chosen)[0].close()
     _hand_down(chosen)
@@ -38,9 +46,26 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # addresses only slow guesses down; a header that anybody can send must not undo that
+        proxy_headers=chosen.trusted_proxies is not None,
+        forwarded_allow_ips=chosen.trusted_proxies,
         date_header=True,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+
+def _require_free(host: str, port: int) -> None:
+    """Tell in a sentence what uvicorn would only log."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        raise click.ClickException(
+            "Cannot listen there: another program uses the port, or the address is not this "
+            "machine's. Choose others with --host and --port."
+        ) from None
 
 
 def _end_well() -> None:

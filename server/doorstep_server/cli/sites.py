@@ -9,7 +9,7 @@ import msgspec
 
 from doorstep_geofences import InvalidGeofence, read_features
 from doorstep_server import deployment
-from doorstep_server.api.site_import import Import, Report, import_sites
+from doorstep_server.api.site_import import Import, Report, check, import_sites
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, tenants
 from doorstep_server.store.tenants import Tenant
@@ -44,16 +44,15 @@ def import_command(
     """
     database, _ = deployment.open_deployment(settings)
     try:
-        features = list(read_features(_document(file)))
+        checked = check(read_features(_document(file)), timezone=timezone)
         with database.writing() as connection:
             wanted = Import(
                 tenant_id=chosen_tenant(connection, tenant_id).tenant_id,
-                timezone=timezone,
                 now=datetime.now(UTC),
                 dry_run=dry_run,
                 skip_invalid=skip_invalid,
             )
-            report = import_sites(connection, wanted, features)
+            report = import_sites(connection, wanted, checked)
     except InvalidGeofence as error:
         raise click.ClickException(error.message) from None
     finally:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from doorstep_server import credentials, deployment
-from doorstep_server.api.site_import import Import, import_sites
+from doorstep_server.api.site_import import Import, check, import_sites
 from doorstep_server.credentials import Kind
 from doorstep_server.demo import city
 from doorstep_server.keyring import Keyring
@@ -58,12 +58,11 @@ def _demo_tenant(connection: Connection, keyring: Keyring, now: datetime) -> Ten
 def _take_sites(connection: Connection, tenant: Tenant, now: datetime) -> None:
     wanted = Import(
         tenant_id=tenant.tenant_id,
-        timezone="America/Sao_Paulo",
         now=now,
         dry_run=False,
         skip_invalid=False,
     )
-    report = import_sites(connection, wanted, city.features())
+    report = import_sites(connection, wanted, check(city.features(), timezone="America/Sao_Paulo"))
     assert not report.rejected, "the demo's sites are valid"
 
 

@@ -146,7 +146,9 @@ class _Group:
 
 
 def _replay(before: Settled, proposal: Proposal) -> Settled | Refused:
-    """The same answer again, unless the id was used for something else or its row has expired."""
+    """The same answer again, unless the id was used for something else or has expired."""
+    if before.receipt.expires_on <= proposal.day:
+        return Refused(code=TOO_OLD)
     if before.receipt.digest != proposal.digest:
         return Refused(code=ID_REUSED)
     if before.receipt.record_expires_on is not None and before.record is None:

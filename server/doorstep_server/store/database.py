@@ -8,6 +8,7 @@ PostgreSQL the same functions will run under `AsyncConnection.run_sync`.)
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 T = TypeVar("T")
@@ -86,9 +88,16 @@ class Database:
             yield connection
 
     async def write(self, function: Callable[[Connection], T]) -> T:
-        """Run a store function in a write transaction. Raises `DatabaseUnavailable`."""
+        """Run a store function in a write transaction. Raises `DatabaseUnavailable`.
+
+        The wait is bounded, also behind others that wait for a lock: whose turn comes too late is
+        not tried any more.
+        """
+        asked = time.monotonic()
 
         def run() -> T:
+            if time.monotonic() - asked > BUSY_TIMEOUT_MS / 1000:
+                raise DatabaseUnavailable("waited too long")
             with self.writing() as connection:
                 return function(connection)
 
@@ -112,7 +121,10 @@ class Database:
 
 
 def _file(url: str) -> Path:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = URL.create("none")
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         raise UnsupportedDatabase(
             "This version runs on SQLite files only: set DOORSTEP_DATABASE_URL to "
@@ -165,6 +177,8 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         if isinstance(error, OperationalError):
             raise DatabaseUnavailable(code) from None
         raise
+    except PoolTimeout:
+        raise DatabaseUnavailable("no connection is free") from None
 
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")

@@ -100,7 +100,8 @@ def revoke(connection: Connection, tenant_id: UUID, device_id: UUID) -> bool:
         .where(devices.c.tenant_id == tenant_id, devices.c.device_id == device_id)
         .values(revoked=True)
     )
-    note_change(connection, tenant_id)
+    if changed.rowcount:
+        note_change(connection, tenant_id)
     return changed.rowcount > 0
 
 
@@ -166,18 +167,26 @@ def add_token(connection: Connection, tenant_id: UUID, token: Token) -> None:
     )
 
 
-def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> None:
-    """A fresh token was used: the device's other tokens end here."""
+def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> bool:
+    """A fresh token was used: the device's other tokens end here.
+
+    False when the token itself has ended in the meantime: then it ends no other.
+    """
     mine = device_tokens.c.tenant_id == tenant_id
+    settled = connection.execute(
+        update(device_tokens)
+        .where(mine, device_tokens.c.kid == token.kid, device_tokens.c.fresh)
+        .values(fresh=False)
+    )
+    if not settled.rowcount:
+        return False
     connection.execute(
         delete(device_tokens).where(
             mine, device_tokens.c.device_id == token.device_id, device_tokens.c.kid != token.kid
         )
     )
-    connection.execute(
-        update(device_tokens).where(mine, device_tokens.c.kid == token.kid).values(fresh=False)
-    )
     note_change(connection, tenant_id)
+    return True
 
 
 def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | None:

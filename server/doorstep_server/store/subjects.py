@@ -70,12 +70,13 @@ def set_groups(
     connection: Connection, tenant_id: UUID, subject_id: UUID, groups: list[str]
 ) -> Subject | None:
     """Say anew which groups a subject belongs to; None when there is no such subject."""
-    connection.execute(
+    changed = connection.execute(
         update(subjects)
         .where(subjects.c.tenant_id == tenant_id, subjects.c.subject_id == subject_id)
         .values(groups=groups)
     )
-    note_change(connection, tenant_id)
+    if changed.rowcount:
+        note_change(connection, tenant_id)
     return find(connection, tenant_id, subject_id)
 
 

@@ -1,0 +1,50 @@
+"""Snapshots: reloaded when the tenant changed, never stuck, and not computed twice."""
+
+import asyncio
+from pathlib import Path
+
+from doorstep_server.policies import Policies, keep_fresh
+from world import opened
+
+
+def test_a_site_that_did_not_change_is_taken_over_as_it_is(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as world:
+        tenant = world.first
+        kept, tenant_id = tenant.site(), tenant.new.tenant.tenant_id
+        policies = Policies(world.services.database, world.services.keyring)
+
+        async def look() -> tuple[object, object]:
+            before = await policies.of(tenant_id)
+            with_another = tenant.site  # made through the API: another process, for these policies
+            await asyncio.to_thread(with_another)
+            await policies.refresh()
+            after = await policies.of(tenant_id)
+            assert after.version > before.version
+            assert len(after.index) == 2
+            site_id = next(s for s in after.rules if str(s) == kept["id"])
+            return before.index.get(site_id), after.index.get(site_id)
+
+        before, after = asyncio.run(look())
+        assert before is after
+
+
+def test_following_changes_survives_whatever_goes_wrong() -> None:
+    class Failing(Policies):
+        def __init__(self) -> None:
+            self.looks = asyncio.Semaphore(0)
+
+        async def refresh(self) -> None:
+            self.looks.release()
+            raise RuntimeError
+
+    async def follow() -> None:
+        policies = Failing()
+        following = asyncio.create_task(keep_fresh(policies, poll_s=0))
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                await policies.looks.acquire()
+        following.cancel()
+        await asyncio.wait([following])
+        assert following.cancelled()
+
+    asyncio.run(follow())
