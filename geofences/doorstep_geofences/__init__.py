@@ -7,6 +7,7 @@ outside world is settled in `fix` and `geofence`.
 
 from .clock import (
     FRESH_FOR_S,
+    LONGEST_AGE_S,
     CaptureTimes,
     Freshness,
     age_s,
@@ -23,6 +24,7 @@ from .verdict import Outcome, Question, Reason, Verdict, judge
 
 __all__ = [
     "FRESH_FOR_S",
+    "LONGEST_AGE_S",
     "MAX_RADIUS_M",
     "MAX_TOLERANCE_M",
     "MAX_VERTICES",

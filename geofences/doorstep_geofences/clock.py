@@ -6,7 +6,8 @@ from enum import StrEnum
 
 #: A live fix is at most this old. The same span is how far clocks may disagree.
 FRESH_FOR_S = 120.0
-#: No phone stays on for longer, and subtracting it from any date of this era is still a date.
+#: The most that age_s may be: no phone stays on for longer, and subtracting it from any date of
+#: this era is still a date.
 LONGEST_AGE_S = 10 * 365 * 86_400.0
 
 

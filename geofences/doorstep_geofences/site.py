@@ -1,11 +1,12 @@
 """Authorized locations, and finding those near a fix."""
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
 from .area import Area, Bounds, area_of
@@ -19,6 +20,8 @@ STRICT = 0.9
 MAX_TOLERANCE_M = 10_000.0
 #: The cap on accuracy that a site may set, at most.
 WORST_ACCURACY_M = 100_000.0
+#: Fences of more positions are made ready by the index; the others take well under 1 ms each.
+MANY_VERTICES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,14 +62,33 @@ class Site:
         return Bounds.of(self.geofence, self.tolerance_m)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Near:
+    """The sites near a fix; both are read once, as far as they are needed."""
+
+    #: Those to which the fix is evidence.
+    within_cap: Iterator[Site]
+    #: Those whose cap its accuracy exceeds: none of them can accept it.
+    above_cap: Iterator[Site]
+
+
 class SiteIndex:
-    """A fixed set of sites, by id and by place."""
+    """A fixed set of sites, by id and by place.
+
+    What takes long to build is built here, so that judging never waits for it.
+    """
 
     def __init__(self, sites: Iterable[Site]) -> None:
         self._sites = list(sites)
         self._by_id = {site.site_id: site for site in self._sites}
         if len(self._by_id) < len(self._sites):
             raise ValueError("two sites have the same site_id")
+        self._caps_m = np.array([site.max_accuracy_m for site in self._sites])
+        for site in self._sites:
+            if shapely.get_num_coordinates(site.geofence.shape) > MANY_VERTICES:
+                _ = site.area
+        if self._sites:
+            _ = self._tree, self._shortest_lon_degree_m
 
     def __len__(self) -> int:
         return len(self._sites)
@@ -78,30 +100,26 @@ class SiteIndex:
     def __getitem__(self, site_id: Hashable) -> Site:
         return self._by_id[site_id]
 
-    def near(self, fixes: Sequence[Fix], reaches_m: Sequence[float]) -> list[list[Site]]:
-        """For each fix, in the index's order, the sites that its reach may touch.
+    def near(self, fix: Fix, reach_m: float) -> Near:
+        """The sites that the fix's reach may touch, in the index's order.
 
         None that it touches is missing; some may be farther.
         """
-        found: list[list[Site]] = [[] for _ in fixes]
-        if self._sites and fixes:
-            for fix_number, site_number in self._touching(fixes, reaches_m):
-                found[fix_number].append(self._sites[site_number])
-        return found
+        numbers = self._touching(fix, reach_m) if self._sites else np.array([], dtype=np.intp)
+        evidence = self._caps_m[numbers] >= (fix.accuracy_m or math.inf)
+        return Near(
+            within_cap=map(self._sites.__getitem__, numbers[evidence]),
+            above_cap=map(self._sites.__getitem__, numbers[~evidence]),
+        )
 
-    def _touching(self, fixes: Sequence[Fix], reaches_m: Sequence[float]) -> list[tuple[int, int]]:
-        """Sorted pairs of a fix and a site."""
-        lon = np.array([fix.lon for fix in fixes])
-        lat = np.array([fix.lat for fix in fixes])
-        reach_m = np.array(reaches_m)
+    def _touching(self, fix: Fix, reach_m: float) -> npt.NDArray[np.intp]:
+        """The numbers of the sites whose boxes the reach touches, sorted."""
         east, north = reach_m / self._shortest_lon_degree_m, reach_m / SHORTEST_LAT_DEGREE_M
-        pairs: set[tuple[int, int]] = set()
         # The sites beyond the 180° meridian are a turn away in longitude.
-        for turn in (-360.0, 0.0, 360.0):
-            middle = lon + turn
-            boxes = shapely.box(middle - east, lat - north, middle + east, lat + north)
-            pairs.update(zip(*self._tree.query(boxes).tolist(), strict=True))
-        return sorted(pairs)
+        middle = fix.lon + np.array([-360.0, 0.0, 360.0])
+        lat = np.full(3, fix.lat)
+        boxes = shapely.box(middle - east, lat - north, middle + east, lat + north)
+        return np.unique(self._tree.query(boxes)[1])
 
     @cached_property
     def _tree(self) -> shapely.STRtree:

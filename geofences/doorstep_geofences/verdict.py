@@ -106,52 +106,45 @@ class Verdict:
 
 def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     """Answer each question; KeyError if a claimed site is not in the index."""
-    verdicts = [_without_search(question, index) for question in questions]
-    open_questions = [q for q, verdict in zip(questions, verdicts, strict=True) if verdict is None]
-    searched = iter(_search(open_questions, index))
-    return [verdict or next(searched) for verdict in verdicts]
+    return [_without_search(q, index) or _searched(q, index) for q in questions]
 
 
 def _without_search(question: Question, index: SiteIndex) -> Verdict | None:
     """The answer, unless sites must be searched for it."""
     site = None if question.site_id is None else index[question.site_id]
-    reason = _reason_without_place(question)
+    reason = _reason_without_place(question, site)
     if reason is None and site is not None:
-        reason = _reason_at_claimed(question.fix, site)
+        reason = _reason_at(question.fix, site)
     return None if reason is None else _verdict(reason, site)
 
 
-def _reason_without_place(question: Question) -> Reason | None:
+def _reason_without_place(question: Question, site: Site | None) -> Reason | None:
     """Why the question is settled before any site is looked at, if it is.
 
-    Only the last of these depends on the accuracy; it is uncertain like the two before it.
+    The accuracy comes before the clocks: above the cap nothing of place may be kept, whatever
+    else is wrong. A fix above the claimed site's cap is no evidence at all, not even of being
+    elsewhere.
     """
     fix = question.fix
     if fix.mocked:
         return Reason.MOCKED
     if fix.lat == 0.0 and fix.lon == 0.0:
         return Reason.NULL_ISLAND
+    if fix.accuracy_m is None:
+        return Reason.ACCURACY_UNKNOWN
+    if site is not None and fix.accuracy_m > site.max_accuracy_m:
+        return Reason.ACCURACY_TOO_LOW
     if question.freshness is Freshness.SKEWED:
         return Reason.CLOCK_SKEW
-    if question.freshness is Freshness.STALE:
-        return Reason.STALE_FIX
-    return Reason.ACCURACY_UNKNOWN if fix.accuracy_m is None else None
-
-
-def _reason_at_claimed(fix: Fix, site: Site) -> Reason:
-    """A fix above the site's cap is no evidence at all, not even of being elsewhere."""
-    if _known_accuracy_m(fix) > site.max_accuracy_m:
-        return Reason.ACCURACY_TOO_LOW
-    return _reason_at(fix, site)
+    return Reason.STALE_FIX if question.freshness is Freshness.STALE else None
 
 
 def _reason_at(fix: Fix, site: Site) -> Reason:
+    """What a fix within the site's cap says of being there."""
     area = site.area
     covered = area.covers(fix.lon, fix.lat)
     if not covered and not area.edge_within(fix.lon, fix.lat, _reach_m(fix)):
         return Reason.OUTSIDE
-    if _known_accuracy_m(fix) > site.max_accuracy_m:
-        return Reason.ACCURACY_TOO_LOW
     if covered and _is_assured(fix, area, site.assurance):
         return Reason.INSIDE
     return Reason.NEAR_BOUNDARY
@@ -192,29 +185,26 @@ def _reach_m(fix: Fix) -> float:
     return min(PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix), _EVERYWHERE_M)
 
 
-def _search(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
-    fixes = [question.fix for question in questions]
-    nearby = index.near(fixes, [_reach_m(fix) for fix in fixes])
-    return [_searched(q, sites) for q, sites in zip(questions, nearby, strict=True)]
-
-
-def _searched(question: Question, sites: Sequence[Site]) -> Verdict:
+def _searched(question: Question, index: SiteIndex) -> Verdict:
     """The site that accepts, or why none does.
 
-    A site that is too far to be meant is left out even when its cap is exceeded: the
-    tenant's other sites, however far and strict, change nothing.
+    A site whose cap is exceeded can at best make the answer uncertain: its box being within
+    reach is enough for that, so its area is not asked and the first such site settles it. One
+    that is too far to be meant is left out even then: the tenant's other sites, however far
+    and strict, change nothing.
     """
     fix = question.fix
-    admitted = [site for site in sites if question.admits is None or question.admits(site)]
+    near = index.near(fix, _reach_m(fix))
+    admitted = filter(question.admits or (lambda _: True), near.within_cap)
     reasons = {site: _reason_at(fix, site) for site in admitted}
     accepting = [site for site, reason in reasons.items() if reason is Reason.INSIDE]
     if accepting:
         return _verdict(Reason.INSIDE, _likeliest(fix, accepting))
-    plausible = set(reasons.values()) - {Reason.OUTSIDE}
-    if not plausible:
-        return _verdict(Reason.NO_SITE_NEAR, None)
-    near = Reason.NEAR_BOUNDARY in plausible
-    return _verdict(Reason.NEAR_BOUNDARY if near else Reason.ACCURACY_TOO_LOW, None)
+    if Reason.NEAR_BOUNDARY in reasons.values():
+        return _verdict(Reason.NEAR_BOUNDARY, None)
+    if any(question.admits is None or question.admits(site) for site in near.above_cap):
+        return _verdict(Reason.ACCURACY_TOO_LOW, None)
+    return _verdict(Reason.NO_SITE_NEAR, None)
 
 
 def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
