@@ -68,13 +68,15 @@ def test_fifty_identical_posts_at_once_make_one_row(server: Served) -> None:
     assert len(server.call("GET", "/v1/check-ins", token=token)[1]["items"]) == 1
 
 
-def test_the_log_names_requests_by_route_and_code_only(server: Served, tmp_path: Path) -> None:
-    token = server.token()
-    secret = token.rpartition("_")[2]
-    canary = uuid4().hex
-    server.call("GET", f"/v1/sites/{uuid4()}?{canary}=1")
-    server.call("POST", f"/{canary}", {"x": canary}, token)
-    server.call("POST", "/v1/check-ins", claim(INSIDE, site_id=f"x{canary}"), token)
+def test_the_log_names_requests_by_route_and_code_only(tmp_path: Path) -> None:
+    """Read when the server has ended: a line is written after its request was answered."""
+    with serving(tmp_path / "home") as server:
+        token = server.token()
+        secret = token.rpartition("_")[2]
+        canary = uuid4().hex
+        server.call("GET", f"/v1/sites/{uuid4()}?{canary}=1")
+        server.call("POST", f"/{canary}", {"x": canary}, token)
+        server.call("POST", "/v1/check-ins", claim(INSIDE, site_id=f"x{canary}"), token)
     text = server.log.read_text()
     assert '"route": "/v1/check-ins"' in text
     assert '"code": "invalid-body"' in text

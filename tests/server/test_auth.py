@@ -298,6 +298,25 @@ def test_only_the_first_number_of_a_version_is_kept(
     assert world.rows("SELECT os_major FROM devices") == [(kept,)]
 
 
+@pytest.mark.parametrize(
+    ("model", "status"),
+    [
+        ("2201117TY", 201),
+        ("Moto G (5) Plus", 201),
+        ("490154203237518", 400),
+        ("x\n", 400),
+        ("", 400),
+    ],
+)
+def test_a_model_is_a_family_and_no_serial_number(tenant: Tenancy, model: str, status: int) -> None:
+    body = {
+        "code": tenant.code(tenant.subject()["id"]),
+        "installation_id": "inst-1",
+        "device": {"platform": "Android", "os_version": "15", "model": model},
+    }
+    assert tenant.world.client.post("/v1/enrollments", json=body).status_code == status
+
+
 def test_a_text_ends_where_its_pattern_ends(tenant: Tenancy) -> None:
     answer = tenant.admin.post(
         "/v1/purposes", json={"name": "abc\n", "title": "x", "legal_basis": "contract"}

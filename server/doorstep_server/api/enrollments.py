@@ -33,16 +33,25 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What may be known of a device: an allow-list. No advertising id has a place here."""
 
     platform: Annotated[
-        str, Meta(pattern=r"^[a-z]{1,16}\Z", description="Such as `android`, `ios`.")
+        str,
+        Meta(
+            pattern=r"^[A-Za-z][0-9A-Za-z ._-]{0,15}\Z",
+            description="Such as `android` or `ios`; kept in lower case.",
+        ),
     ]
     os_version: Annotated[
-        str, Meta(pattern=r"^[0-9A-Za-z._-]{1,32}\Z", description="Only the first number is kept.")
+        str,
+        Meta(
+            pattern=r"^[0-9A-Za-z][0-9A-Za-z ._()+-]{0,63}\Z",
+            description="Only the first number is kept.",
+        ),
     ]
     model: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z][0-9A-Za-z ,.()_-]{0,63}\Z",
-            description="The model's family, such as `Pixel 9`.",
+            # fourteen digits in a row are a serial number or an IMEI, not a family
+            pattern=r"^(?!.*[0-9]{14})[0-9A-Za-z][0-9A-Za-z ,.()_+'/-]{0,63}\Z",
+            description="The model's family, such as `Pixel 9`. Never a serial number.",
         ),
     ]
 
@@ -54,7 +63,7 @@ class Enrollment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     installation_id: Annotated[
         str,
         Meta(
-            pattern=r"^[0-9A-Za-z_-]{16,64}\Z",
+            pattern=r"^[0-9A-Za-z._:-]{1,128}\Z",
             description="Random, made by the app at its first start. Never a hardware id.",
         ),
     ]
@@ -167,7 +176,7 @@ def _attempt(
         device_id=uuid4(),
         subject_id=UUID(int=0),  # the code's, once it is found
         installation_label=labels.installation_label(policy.keys, data.installation_id),
-        platform=data.device.platform,
+        platform=data.device.platform.lower(),
         os_major=_major(data.device.os_version),
         model=data.device.model,
         permission=Permission(),
