@@ -27,6 +27,7 @@ from doorstep_server.store.database import DatabaseUnavailable
 _GONE = "client disconnected prematurely"
 
 CODE_KEY = "doorstep.code"
+#: a database that is busy or restarting is mostly back by then
 RETRY_AFTER_S = 2
 
 _AnyRequest = Request[Any, Any, Any]
@@ -49,6 +50,8 @@ def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
         headers["www-authenticate"] = "Bearer"
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(refusal.retry_after_s)
+    elif refusal.kind.status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
     return Response(
         msgspec.json.encode(problem(refusal, request_id(request))),
         status_code=refusal.kind.status,
@@ -59,7 +62,7 @@ def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
 
 def unavailable(request: _AnyRequest, _: Exception) -> Response[bytes]:
     """The database or the journal takes nothing now."""
-    return refused(request, Refusal("unavailable", retry_after_s=RETRY_AFTER_S))
+    return refused(request, Refusal("unavailable"))
 
 
 def keyless(request: _AnyRequest, error: KeyringUnusable) -> Response[bytes]:

@@ -2,6 +2,7 @@
 
 import http.client
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from served import Served, init, serving
+from served import Served, doorstep, free_port, init, serving
 from world import INSIDE, SQUARE
 
 KILLS = 3
@@ -90,6 +91,25 @@ def test_sigterm_under_load_answers_what_it_took_and_exits_0(tmp_path: Path) -> 
         for thread in threads:
             thread.join()
     assert {i.replace("-", "") for i in acknowledged} <= set(stored_ids(tmp_path / "home"))
+
+
+def test_sigterm_ends_two_workers_with_0(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", workers=2) as server:
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0
+
+
+def test_sigterm_while_starting_is_not_swallowed(tmp_path: Path) -> None:
+    """The first line of the log says that it starts; it serves only later."""
+    home = tmp_path / "home"
+    init(home)
+    command = doorstep(home, "serve", "--port", str(free_port()))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr as log:
+        assert '"serving"' in log.readline()
+        process.terminate()
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture(scope="module")

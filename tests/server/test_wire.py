@@ -201,6 +201,14 @@ def test_a_fault_of_ours_is_a_problem_too(world: World, phone: Phone) -> None:
     assert "elsewhere" not in answer.text
 
 
+def test_an_unavailable_database_is_503_with_a_time_to_wait(world: World, phone: Phone) -> None:
+    with world.services.database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE receipts")
+    answer = phone.check_in(phone.claim())
+    refused(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
 def test_a_405_says_what_is_taken_instead(tenant: Tenancy) -> None:
     answer = tenant.admin.request("PATCH", "/v1/sites")
     assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")

@@ -30,7 +30,6 @@ from doorstep_server.wire import BATCH_BODY_BYTES, StrictJson, decode
 
 REPLAYED_HEADER = "Doorstep-Replayed"
 BATCH_LIMIT = 500
-RETRY_AFTER_S = 2
 
 CHECK_IN_REFUSALS = (
     *documented.BODY,
@@ -161,7 +160,7 @@ def _refusal(result: Refused | Failed) -> Refusal:
     if isinstance(result, Refused):
         return Refusal(result.code)
     if result.cause is None:
-        return Refusal("unavailable", retry_after_s=RETRY_AFTER_S)
+        return Refusal("unavailable")
     logs.failure(result.cause)
     return Refusal("internal")
 

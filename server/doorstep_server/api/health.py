@@ -37,5 +37,5 @@ async def ready(services: NamedDependency[Services]) -> Ready:
     try:
         await services.database.write(tenants.all_tenants)
     except DatabaseUnavailable:
-        raise Refusal("unavailable", retry_after_s=2) from None
+        raise Refusal("unavailable") from None
     return Ready()

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import click
@@ -35,8 +36,8 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     # what cannot be opened is told here, once, not by every worker
     open_deployment(chosen)[0].close()
     _hand_down(chosen)
-    logs.event("serving", port=port)
     _end_well()
+    logs.event("serving", port=port)
     uvicorn.run(
         "doorstep_server.cli.serving:worker",
         factory=True,
@@ -69,12 +70,12 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _end_well() -> None:
-    """Being told to stop is no failure: once the server has drained, the process exits with 0.
+    """Being told to stop is no failure: the process exits with 0, at once while it starts.
 
-    Uvicorn takes these signals while it runs, and raises them again at its end.
+    Uvicorn takes these signals while it serves, drains, and raises them again at its end.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def worker() -> object:
