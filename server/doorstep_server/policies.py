@@ -46,7 +46,7 @@ V = TypeVar("V")
 
 
 class Recent(Generic[V]):
-    """The values asked for most recently, up to a number: for the credentials in use."""
+    """The values put most recently, up to a number: for the credentials in use."""
 
     def __init__(self, limit: int = 50_000) -> None:
         self._limit = limit
@@ -57,8 +57,9 @@ class Recent(Generic[V]):
         return self._values.get(key)
 
     def put(self, key: str, value: V) -> None:
-        """Keep a value, in the place of the oldest if there are too many."""
+        """Keep a value, in the place of the one longest not put if there are too many."""
         self._values[key] = value
+        self._values.move_to_end(key)
         if len(self._values) > self._limit:
             self._values.popitem(last=False)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _FRACTION = re.compile(rb"(\d{1,3})\.(\d{4,})")
-_WHOLE = re.compile(rb"\d{7,}")
+# a number of its own: in the middle of a random id any digits can stand
+_WHOLE = re.compile(rb"(?<![0-9A-Za-z])\d{7,9}(?![0-9A-Za-z])")
 _DECIMALS = 4
 
 
@@ -33,6 +34,7 @@ class Submitted:
         whole, _, fraction = digits.partition(b".")
         self.texts |= {whole + b"." + fraction[:_DECIMALS], f"{abs(value):.{_DECIMALS}f}".encode()}
         self.texts |= {whole + fraction[:n] for n in (5, 6, 7)}
+        self.texts |= {f"{abs(value) * 10**n:.0f}".encode() for n in (5, 6, 7)}
         self.doubles |= {struct.pack("<d", value), struct.pack(">d", value)}
 
     def add_body(self, body: bytes) -> None:
@@ -48,13 +50,10 @@ class Submitted:
         for whole, fraction in _FRACTION.findall(content):
             if whole.lstrip(b"0") + b"." + fraction[:_DECIMALS] in self.texts:
                 found.append("text")
-        found += ["digits" for run in _WHOLE.findall(content) if self._begins(run)]
+        found += ["digits" for number in _WHOLE.findall(content) if number in self.texts]
         windows = (content[i : i + 8] for i in range(len(content) - 7))
         found += ["double" for window in windows if window in self.doubles]
         return found
-
-    def _begins(self, run: bytes) -> bool:
-        return any(run[:n] in self.texts for n in (7, 8, 9))
 
 
 def _fixes(value: Any) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from doorstep_server.policies import Policies, keep_fresh
+from doorstep_server.policies import Policies, Recent, keep_fresh
 from world import opened
 
 
@@ -48,3 +48,10 @@ def test_following_changes_survives_whatever_goes_wrong() -> None:
         assert following.cancelled()
 
     asyncio.run(follow())
+
+
+def test_the_credentials_in_use_stay_when_others_come() -> None:
+    recent: Recent[int] = Recent(limit=2)
+    for key in ("a", "b", "a", "c"):
+        recent.put(key, 1)
+    assert [key for key in "abc" if recent.get(key)] == ["a", "c"]
