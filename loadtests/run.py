@@ -21,6 +21,7 @@ from doorstep_server.demo.child import Server, ServerEnded, free_port
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, check_ins
 from doorstep_server.store.check_ins import Filter
+from doorstep_server.store.reach import Reach
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 #: how long Locust lets users finish what is under way
@@ -103,12 +104,9 @@ def _locust(wanted: argparse.Namespace, host: str) -> list[str]:
 
 def _ledger(settings: Settings, staged: stage.Stage, stored_ids: Path) -> Ledger:
     """Read after the server has stopped: what it said must be on disk, not in its memory."""
-    database, _ = deployment.open_deployment(settings)
-    try:
-        with database.reading() as connection:
-            rows = _rows(connection, staged.tenant.tenant_id)
-    finally:
-        database.close()
+    tenant_id = staged.tenant.tenant_id
+    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
+        rows = database.read_now(Reach.of(tenant_id), lambda c: _rows(c, tenant_id))
     return Ledger(acknowledged=[UUID(text) for text in stored_ids.read_text().split()], rows=rows)
 
 

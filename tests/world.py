@@ -1,25 +1,33 @@
-"""A small world for tests: a deployment on a real SQLite file, its API in this process, people."""
+"""A small world for tests: a deployment on a real database, its API in this process, people."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
 
 import httpx
 from litestar import Litestar
 from litestar.testing import TestClient
 
+import postgres
 from doorstep_server import deployment
 from doorstep_server.app import build_app, make_services
 from doorstep_server.deployment import NewTenant
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
+from doorstep_server.store import Connection
+from doorstep_server.store.reach import Reach
+
+T = TypeVar("T")
+
+#: the kinds of database that everything runs on
+DATABASES = ("sqlite", "postgresql")
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 
@@ -207,26 +215,46 @@ class World:
     first: Tenancy = field(init=False)
 
     def tenant(self, name: str = "Another") -> Tenancy:
-        with self.services.database.writing() as connection:
-            new = deployment.add_tenant(
-                connection,
-                self.services.keyring,
-                deployment.new_tenant(name),
-                self.clock.now,
-            )
+        tenant = deployment.new_tenant(name)
+        new = self.write(
+            tenant.tenant_id,
+            lambda c: deployment.add_tenant(c, self.services.keyring, tenant, self.clock.now),
+        )
         return Tenancy(self, new)
 
+    def write(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
+        """As another process would, naming one tenant."""
+        return self.services.database.write_now(Reach.of(tenant_id), function)
+
+    def read(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
+        """As another process would, naming one tenant."""
+        return self.services.database.read_now(Reach.of(tenant_id), function)
+
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What a look into the database file shows."""
-        with self.services.database.reading() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+        """What a look into the database shows to whoever holds all of it."""
+        return behind(self.settings, statement)
+
+
+def behind(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement behind Doorstep's back: as the owner of the file, or as a superuser."""
+    if settings.admin_database_url is not None:
+        return postgres.sql(settings.admin_database_url, statement)
+    with closing(sqlite3.connect(settings.home / "doorstep.db")) as database, database:
+        return list(database.execute(statement))
+
+
+def initialized(settings: Settings) -> NewTenant:
+    """Make a deployment with a first tenant."""
+    new = deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
+    assert new is not None
+    return new
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[World]:
-    """A world in a folder; the folder keeps it."""
-    settings, clock = Settings(home=home), Clock()
-    new = deployment.initialize(settings, clock.now, tenant=deployment.new_tenant("First"))
+def opened(settings: Settings, new: NewTenant | None = None) -> Iterator[World]:
+    """A world where the settings say, made if there is none; `new` is its first tenant."""
+    clock = Clock()
+    new = new or deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
     services = make_services(settings, clock)
     with TestClient(build_app(services), raise_server_exceptions=False) as client:
         world = World(settings, clock, services, client)

@@ -5,6 +5,7 @@ JSON. The way through it is `judge` in `verdict`; the order of latitude and long
 outside world is settled in `fix` and `geofence`.
 """
 
+from .area import Bounds
 from .clock import (
     FRESH_FOR_S,
     LONGEST_AGE_S,
@@ -31,6 +32,7 @@ __all__ = [
     "STANDARD",
     "STRICT",
     "WORST_ACCURACY_M",
+    "Bounds",
     "CaptureTimes",
     "Fix",
     "Flaw",

@@ -66,6 +66,18 @@ class Bounds:
             north=north + lat_margin,
         )
 
+    def on_the_map(self) -> Polygon | MultiPolygon:
+        """The box with longitudes from -180 to 180: two boxes where it crosses that meridian."""
+        south, north = max(self.south, -90.0), min(self.north, 90.0)
+        if self.east - self.west >= 360.0:
+            return shapely.box(-180.0, south, 180.0, north)
+        turns = [
+            (max(self.west + turn, -180.0), min(self.east + turn, 180.0))
+            for turn in (-360.0, 0.0, 360.0)
+        ]
+        boxes = [shapely.box(west, south, east, north) for west, east in turns if west < east]
+        return boxes[0] if len(boxes) == 1 else MultiPolygon(boxes)
+
     @property
     def middle(self) -> tuple[float, float]:
         """Longitude and latitude of the middle."""

@@ -1,10 +1,13 @@
 """How refusals and failures become answers: the one mapping from exceptions to problems."""
 
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.exceptions import (
     HTTPException,
     InternalServerException,
@@ -14,7 +17,7 @@ from litestar.exceptions import (
 )
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.routes import HTTPRoute
-from litestar.types import ExceptionHandlersMap, Message, Scope
+from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
 
 from doorstep_server import logs
 from doorstep_server.check_ins.journal import JournalClosed, JournalFull
@@ -90,7 +93,7 @@ def http_exception(request: _AnyRequest, error: HTTPException) -> Response[bytes
             return failed(request, error)
     response = refused(request, Refusal(code))
     if isinstance(error, MethodNotAllowedException):
-        response.headers["allow"] = ", ".join(_methods(request))
+        response.headers["allow"] = _allow((error.headers or {})["allow"].split(", "))
     return response
 
 
@@ -100,21 +103,38 @@ def _lacks_body(error: HTTPException) -> bool:
     return any(isinstance(fault, dict) and fault.get("key") == "data" for fault in faults)
 
 
-def _methods(request: _AnyRequest) -> list[str]:
-    """What the address of this request takes instead."""
-    parts = request.scope["path"].strip("/").split("/")
-    routes = [r for r in request.app.routes if isinstance(r, HTTPRoute) and _leads(r, parts)]
-    return sorted({method for route in routes for method in route.methods})
+async def before(request: _AnyRequest) -> Response[None] | None:
+    """Before any route: OPTIONS is answered here, and what no route takes is refused."""
+    if request.method == "OPTIONS":
+        return _options(request)
+    _refuse_other_spellings(request)
+    _refuse_unknown_parameters(request)
+    return None
 
 
-def _leads(route: HTTPRoute, parts: list[str]) -> bool:
-    template = route.path.strip("/").split("/")
-    return len(template) == len(parts) and all(
-        there.startswith("{") or there == here for there, here in zip(template, parts, strict=True)
-    )
+def _refuse_other_spellings(request: _AnyRequest) -> None:
+    """An id in an address is written as one: Python reads braces and other scripts' digits, too."""
+    parts = set(request.scope["path"].lower().split("/"))
+    for value in request.path_params.values():
+        if isinstance(value, UUID) and parts.isdisjoint({str(value), value.hex}):
+            raise Refusal("not-found")
 
 
-async def refuse_unknown_parameters(request: _AnyRequest) -> None:
+def _options(request: _AnyRequest) -> Response[None]:
+    """Every method of the address; Litestar names those of one handler only."""
+    template = request.scope["path_template"]
+    routes = [r for r in request.app.routes if isinstance(r, HTTPRoute)]
+    methods = {m for route in routes if route.path_format == template for m in route.methods}
+    return Response(None, status_code=204, headers={"allow": _allow(methods)})
+
+
+def _allow(methods: Iterable[str]) -> str:
+    """The header: HEAD is taken wherever GET is (`heads`)."""
+    taken = set(methods)
+    return ", ".join(sorted(taken | {"HEAD"} if "GET" in taken else taken))
+
+
+def _refuse_unknown_parameters(request: _AnyRequest) -> None:
     """A mistyped filter must not silently list everything, and a repeated one not half of it."""
     if not request.query_params:
         return
@@ -122,8 +142,11 @@ async def refuse_unknown_parameters(request: _AnyRequest) -> None:
     takes = handler.parsed_fn_signature.parameters
     providers = [p for name, p in handler.resolve_dependencies().items() if name in takes]
     known = {name for p in providers for name in p.parsed_fn_signature.parameters}
-    given = [name for name, _ in request.query_params.multi_items()]
-    if not set(given) <= known or len(set(given)) < len(given):
+    items = list(request.query_params.multi_items())
+    given = {name for name, _ in items}
+    # Litestar takes "null" for a parameter that was not given
+    nothing = any(value.lower() == "null" for _, value in items)
+    if nothing or not given <= known or len(given) < len(items):
         raise Refusal("invalid-parameter")
 
 
@@ -152,3 +175,24 @@ async def add_headers(message: Message, scope: Scope) -> None:
     headers["x-request-id"] = scope_request_id(scope)
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
+
+
+def heads(app: ASGIApp) -> ASGIApp:
+    """Answer HEAD as GET is answered, without the body: probes and caches ask so."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD":
+            await app(scope, receive, send)
+            return
+
+        async def send_bare(message: Message) -> None:
+            # the server and the log read the method again
+            scope["method"] = "HEAD"
+            await send(
+                {**message, "body": b""} if message["type"] == "http.response.body" else message
+            )
+
+        scope["method"] = "GET"
+        await app(scope, receive, send_bare)
+
+    return wrapped

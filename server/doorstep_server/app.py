@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +12,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from doorstep_server import answers, openapi
+from doorstep_server import answers, openapi, retention
 from doorstep_server.api import (
     api_keys,
     check_in_lists,
@@ -32,7 +32,9 @@ from doorstep_server.deployment import open_deployment
 from doorstep_server.policies import Policies, keep_fresh
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
-from doorstep_server.store.check_ins import commit_group
+from doorstep_server.store.check_ins import Proposal, Refused, Settled, commit_group
+from doorstep_server.store.database import Database
+from doorstep_server.store.reach import Reach
 from doorstep_server.throttle import FailureThrottle
 from doorstep_server.wire import SMALL_BODY_BYTES
 
@@ -90,24 +92,36 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         keyring=keyring,
         pepper=pepper,
         policies=policies,
-        journal=Journal(lambda group: database.write(lambda c: commit_group(c, group))),
+        journal=Journal(lambda group: _commit(database, group)),
         authenticator=Authenticator(database, policies, pepper),
         enrollment_throttle=FailureThrottle(time.monotonic),
         now=clock,
     )
 
 
+async def _commit(database: Database, group: Sequence[Proposal]) -> list[Settled | Refused]:
+    """Settle a group of check-ins in one transaction, which names exactly their tenants."""
+    reach = Reach.of_all(proposal.tenant_id for proposal in group)
+    return await database.write(reach, lambda connection: commit_group(connection, group))
+
+
 @asynccontextmanager
 async def _running(services: Services, _: Litestar) -> AsyncIterator[None]:
-    """While the app runs: follow changes; at the end, settle what waits, then close."""
-    following = asyncio.create_task(keep_fresh(services.policies), name="follow changes")
+    """While the app runs: follow changes, let go of what expired; at the end, settle what waits."""
+    at_work = [
+        asyncio.create_task(keep_fresh(services.policies), name="follow changes"),
+        asyncio.create_task(
+            retention.keep_running(services.database, services.now), name="retention"
+        ),
+    ]
     try:
         yield
     finally:
-        following.cancel()
-        await asyncio.wait([following])
+        for task in at_work:
+            task.cancel()
+        await asyncio.wait(at_work)
         await services.journal.drain()
-        services.database.close()
+        await services.database.close()
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> Litestar:
@@ -117,7 +131,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> Lites
 
 def build_app(services: Services) -> Litestar:
     """The API on services that were already made."""
-    return Litestar(
+    app = Litestar(
         route_handlers=ROUTES,
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
@@ -125,7 +139,7 @@ def build_app(services: Services) -> Litestar:
             "filters": Provide(check_in_lists.check_in_query, sync_to_thread=False),
         },
         exception_handlers=answers.EXCEPTION_HANDLERS,
-        before_request=answers.refuse_unknown_parameters,
+        before_request=answers.before,
         before_send=[answers.add_headers],
         request_max_body_size=SMALL_BODY_BYTES,
         openapi_config=openapi.config(),
@@ -135,3 +149,5 @@ def build_app(services: Services) -> Litestar:
         logging_config=None,
         debug=False,
     )
+    app.asgi_handler = answers.heads(app.asgi_handler)
+    return app

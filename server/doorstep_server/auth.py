@@ -22,6 +22,7 @@ from doorstep_server.store import api_keys, devices, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Token
+from doorstep_server.store.reach import Reach
 
 Connection = ASGIConnection[BaseRouteHandler, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -75,7 +76,7 @@ class Authenticator:
             policy.tokens.put(token.kid, token)
             return
         settled = await self._database.write(
-            lambda c: devices.settle_token(c, policy.tenant_id, token)
+            Reach.of(policy.tenant_id), lambda c: devices.settle_token(c, policy.tenant_id, token)
         )
         self._policies.forget(policy.tenant_id)
         if not settled:
@@ -99,7 +100,9 @@ class Authenticator:
         """The tenant that a handle names."""
         known = self._tenants.get(handle)
         if known is None:
-            tenant = await self._database.read(lambda c: tenants.by_handle(c, handle))
+            tenant = await self._database.read(
+                Reach.by_handle(handle), lambda c: tenants.by_handle(c, handle)
+            )
             if tenant is None:
                 return None
             known = self._tenants[handle] = tenant.tenant_id
@@ -128,10 +131,14 @@ class Authenticator:
         return credentials.matches(self._pepper, credential, stored)
 
     async def _token(self, tenant_id: UUID, kid: str) -> Token | None:
-        return await self._database.read(lambda c: devices.find_token(c, tenant_id, kid))
+        return await self._database.read(
+            Reach.of(tenant_id), lambda c: devices.find_token(c, tenant_id, kid)
+        )
 
     async def _api_key(self, tenant_id: UUID, kid: str) -> ApiKey | None:
-        return await self._database.read(lambda c: api_keys.find(c, tenant_id, kid))
+        return await self._database.read(
+            Reach.of(tenant_id), lambda c: api_keys.find(c, tenant_id, kid)
+        )
 
 
 def _authenticator(connection: Connection) -> Authenticator:

@@ -1,8 +1,10 @@
 """Making and opening a deployment: a database and the keyring that belongs to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from uuid import uuid4
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
 
 from doorstep_server import credentials
 from doorstep_server.credentials import Kind
@@ -11,9 +13,11 @@ from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.scopes import ALL_SCOPES
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, api_keys, migrate, purposes, tenants
+from doorstep_server.store import Connection, api_keys, migrate, purposes, retention, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
+from doorstep_server.store.opening import database_at
+from doorstep_server.store.reach import DIRECTORY, Reach
 from doorstep_server.store.tenants import Tenant
 
 FIRST_PURPOSE = Purpose(
@@ -28,6 +32,8 @@ FIRST_PURPOSE = Purpose(
     requires_consent=False,
     active=True,
 )
+
+_FIRST_RETENTION = timedelta(days=FIRST_PURPOSE.retention_days)
 
 
 class NotInitialized(RuntimeError):
@@ -45,19 +51,34 @@ class NewTenant:
 def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenant | None:
     """Make a deployment with a first tenant; None when there is one, which is left as it is."""
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database.create(settings.database())
+
+    # one transaction: of several that initialize at once, one does and the others find it done
+    def make(connection: Connection) -> NewTenant | None:
+        if migrate.is_empty(connection):
+            migrate.migrate(connection)
+            retention.make_partitions(connection, now.date(), _FIRST_RETENTION)
+        if tenants.keyring_id(connection) is not None:
+            return None
+        keyring = Keyring.create(settings.keyring_path())
+        tenants.bind_keyring(connection, keyring.identity())
+        return add_tenant(connection, keyring, tenant, now)
+
+    with closed_after(database(settings)) as opened:
+        return opened.administer(make)
+
+
+def database(settings: Settings) -> Database:
+    """The database that the settings name; nothing is opened yet."""
+    return database_at(settings.database(), admin_url=settings.admin_database_url)
+
+
+@contextmanager
+def closed_after(opened: Database) -> Iterator[Database]:
+    """For commands: a database that is closed when they are done."""
     try:
-        # one transaction: of several that initialize at once, one does and the others find it done
-        with database.writing() as connection:
-            if migrate.is_empty(connection):
-                migrate.migrate(connection)
-            if tenants.keyring_id(connection) is not None:
-                return None
-            keyring = Keyring.create(settings.keyring_path())
-            tenants.bind_keyring(connection, keyring.identity())
-            return add_tenant(connection, keyring, tenant, now)
+        yield opened
     finally:
-        database.close()
+        opened.close_now()
 
 
 def open_deployment(settings: Settings) -> tuple[Database, Keyring]:
@@ -65,29 +86,23 @@ def open_deployment(settings: Settings) -> tuple[Database, Keyring]:
 
     Raises `NotInitialized`, `SchemaOutdated`, `KeyringUnusable`, `DatabaseUnavailable`.
     """
-    database = Database.open(settings.database())
-    if database is None:
-        keyring = settings.keyring_path()
-        raise (
-            KeyringUnusable(LOST_DATABASE)
-            if keyring.exists()
-            else NotInitialized(
-                "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME to "
-                "where it is."
-            )
-        )
+    opened = database(settings)
     try:
-        return database, _keyring_of(database, settings)
+        return opened, _keyring_of(opened, settings)
     except BaseException:
-        database.close()
+        opened.close_now()
         raise
 
 
-def _keyring_of(database: Database, settings: Settings) -> Keyring:
-    with database.reading() as connection:
-        migrate.require_current(connection)
-        expected = tenants.keyring_id(connection)
-        known = [tenant.tenant_id for tenant in tenants.all_tenants(connection)]
+def _keyring_of(opened: Database, settings: Settings) -> Keyring:
+    if not opened.exists():
+        if settings.keyring_path().exists():
+            raise KeyringUnusable(LOST_DATABASE)
+        raise NotInitialized(
+            "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME or "
+            "DOORSTEP_DATABASE_URL to where it is."
+        )
+    expected, known = opened.read_now(DIRECTORY, _bound_to)
     keyring = Keyring.open(settings.keyring_path())
     if keyring.identity() != expected:
         raise KeyringUnusable(
@@ -98,6 +113,12 @@ def _keyring_of(database: Database, settings: Settings) -> Keyring:
     return keyring
 
 
+def _bound_to(connection: Connection) -> tuple[UUID | None, list[UUID]]:
+    migrate.require_current(connection)
+    known = [tenant.tenant_id for tenant in tenants.all_tenants(connection)]
+    return tenants.keyring_id(connection), known
+
+
 def new_tenant(name: str, *, is_demo: bool = False) -> Tenant:
     """A tenant with fresh ids."""
     return Tenant(tenant_id=uuid4(), handle=credentials.new_handle(), name=name, is_demo=is_demo)
@@ -106,10 +127,11 @@ def new_tenant(name: str, *, is_demo: bool = False) -> Tenant:
 def add_tenant(
     connection: Connection, keyring: Keyring, tenant: Tenant, now: datetime
 ) -> NewTenant:
-    """Add a tenant with the purpose `visit` and an admin key.
+    """Add a tenant with the purpose `visit` and an admin key, which the transaction names then.
 
     Its keys are durable in the keyring before the database names them.
     """
+    Reach.of(tenant.tenant_id).enter(connection)
     keyring.add_tenant(tenant.tenant_id)
     tenants.add(connection, tenant)
     purposes.add(connection, tenant.tenant_id, FIRST_PURPOSE)

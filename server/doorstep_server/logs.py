@@ -13,7 +13,20 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 LOGGER = logging.getLogger("doorstep")
-FIELDS = ("request_id", "method", "route", "status", "duration_ms", "code", "port", "tenants")
+FIELDS = (
+    "request_id",
+    "method",
+    "route",
+    "status",
+    "duration_ms",
+    "code",
+    "port",
+    "tenants",
+    "partitions_made",
+    "partitions_dropped",
+    "check_ins_deleted",
+    "receipts_deleted",
+)
 
 
 class AllowListFormatter(logging.Formatter):

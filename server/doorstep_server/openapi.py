@@ -4,7 +4,7 @@ from inspect import cleandoc
 from typing import Any
 
 import msgspec
-from litestar import MediaType
+from litestar import MediaType, Router
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
@@ -40,6 +40,14 @@ class ClosedStructs(StructSchemaPlugin):
                 # Python's end of text; JSON Schema knows only `$`, which means the same there
                 described.pattern = described.pattern.replace(r"\Z", "$")
         return schema
+
+
+class OneDocument(JsonRenderPlugin):
+    """The document at its one address; any other is unknown, and told so as everywhere."""
+
+    def receive_router(self, router: Router) -> None:
+        """Take out what Litestar adds: a second address, and an HTML page for unknown ones."""
+        router.routes = [route for route in router.routes if route.path == router.path]
 
 
 class Described(InitPlugin):
@@ -78,7 +86,7 @@ def config() -> OpenAPIConfig:
         description=DESCRIPTION,
         operation_id_creator=_operation_id,
         path="/openapi.json",
-        render_plugins=[JsonRenderPlugin(path="/", media_type=MediaType.JSON)],
+        render_plugins=[OneDocument(path="/", media_type=MediaType.JSON)],
         components=Components(
             security_schemes={
                 "deviceToken": SecurityScheme(

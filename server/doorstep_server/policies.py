@@ -22,6 +22,7 @@ from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Token
+from doorstep_server.store.reach import Reach
 from doorstep_server.store.sites import StoredSite
 
 POLL_S = 0.25
@@ -112,7 +113,12 @@ class Policies:
 
     async def refresh(self) -> None:
         """Drop the snapshots that are older than the database."""
-        versions = await self._database.read(tenants.versions)
+        followed = list(self._loaded)
+        if not followed:
+            return
+        versions = await self._database.read(
+            Reach.of_all(followed), lambda c: tenants.versions(c, followed)
+        )
         for tenant_id, policy in list(self._loaded.items()):
             if versions.get(tenant_id) != policy.version:
                 self.forget(tenant_id)
@@ -121,10 +127,11 @@ class Policies:
         mine = asyncio.current_task()
         try:
             before = self._before.get(tenant_id)
-            policy = await self._database.read(
+            policy = await self._database.read_much(
+                Reach.of(tenant_id),
                 lambda connection: load(
                     connection, tenant_id, self._keyring.tenant(tenant_id), before
-                )
+                ),
             )
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 from doorstep_server.auth import Admin, Authenticator
 from doorstep_server.check_ins.flow import Caller
@@ -11,8 +12,9 @@ from doorstep_server.check_ins.journal import Journal
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies
 from doorstep_server.problems import Refusal
-from doorstep_server.store import Connection, api_keys, devices
+from doorstep_server.store import Connection, api_keys, devices, locks
 from doorstep_server.store.database import Database
+from doorstep_server.store.reach import Reach
 from doorstep_server.throttle import FailureThrottle
 
 T = TypeVar("T")
@@ -40,10 +42,26 @@ class Services:
         """
 
         def run(connection: Connection) -> T:
+            _hold(connection, caller)
             _require_standing(connection, caller)
             return function(connection)
 
-        return await self.database.write(run)
+        return await self.database.write(Reach.of(caller.tenant_id), run)
+
+    async def read(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
+        """Run a store function on one state of the tenant's data."""
+        return await self.database.read(Reach.of(tenant_id), function)
+
+
+def _hold(connection: Connection, caller: Admin | Caller) -> None:
+    """What the caller may, and what is checked before it is written, holds till the commit.
+
+    An admin changes the tenant's configuration, a device what it is permitted itself.
+    """
+    if isinstance(caller, Admin):
+        locks.configuring(connection, caller.tenant_id)
+    else:
+        locks.changing(connection, caller.tenant_id, [caller.subject_id])
 
 
 def _require_standing(connection: Connection, caller: Admin | Caller) -> None:

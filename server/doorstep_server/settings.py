@@ -1,7 +1,7 @@
 """Every setting, read in one place: command-line flags first, then DOORSTEP_* variables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PREFIX = "DOORSTEP_"
@@ -17,8 +17,10 @@ class Settings:
 
     #: where state is kept: database, keyring
     home: Path = Path(".doorstep")
-    #: a SQLAlchemy URL; by default a SQLite file in the home
-    database_url: str | None = None
+    #: sqlite:///file or postgresql://…; by default a SQLite file in the home
+    database_url: str | None = field(default=None, repr=False)
+    #: the same PostgreSQL database as its owner, for `init` and `migrate`; by default the same
+    admin_database_url: str | None = field(default=None, repr=False)
     #: where the keyring is; by default a SQLite file in the home
     keyring: str | None = None
     #: how much is logged: debug, info, warning or error
@@ -51,6 +53,7 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     return Settings(
         home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
+        admin_database_url=environ.get(PREFIX + "ADMIN_DATABASE_URL") or None,
         keyring=environ.get(PREFIX + "KEYRING") or None,
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 import doorstep_server
 from doorstep_server.problems import TYPES
+from doorstep_server.settings import Settings
 from world import World, opened
 
 #: answered to addresses and methods that are no route's
@@ -20,7 +21,7 @@ NO_ROUTE = {"method-not-allowed"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened(tmp_path_factory.mktemp("openapi") / "home") as world:
+    with opened(Settings(home=tmp_path_factory.mktemp("openapi") / "home")) as world:
         yield world
 
 

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ from rich.console import Console
 from doorstep import HTTPTransport, Request, Response, Timeout, Transport
 from doorstep_server.demo.play import Played, Wanted, play
 from doorstep_server.settings import Settings
-from doorstep_server.store.database import Database
 from privacy.coordinates import Submitted, leaks
 
 CHECK_INS = 1_000
@@ -62,11 +63,9 @@ def test_a_coordinate_column_would_be_found(
     copy = tmp_path / "doorstep.db"
     copy.write_bytes((home / "doorstep.db").read_bytes())
     value = submitted.latitudes[0]
-    database = Database(f"sqlite:///{copy}")
-    with database.writing() as connection:
-        connection.exec_driver_sql("ALTER TABLE check_ins ADD COLUMN lat REAL")
-        connection.exec_driver_sql("UPDATE check_ins SET lat = ?", (value,))
-    database.close()
+    with closing(sqlite3.connect(copy)) as database, database:
+        database.execute("ALTER TABLE check_ins ADD COLUMN lat REAL")
+        database.execute("UPDATE check_ins SET lat = ?", (value,))
     assert set(leaks(submitted, [tmp_path])) == {"doorstep.db"}
 
 

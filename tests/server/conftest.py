@@ -1,15 +1,6 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from world import Phone, Tenancy, World, opened
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path / "home") as world:
-        yield world
+from world import Phone, Tenancy, World
 
 
 @pytest.fixture

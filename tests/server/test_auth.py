@@ -109,8 +109,7 @@ def test_the_transaction_refuses_a_device_that_a_stale_cache_lets_through(
     world: World, phone: Phone
 ) -> None:
     phone.check_in(phone.claim())
-    with world.services.database.writing() as connection:  # as another process would
-        connection.exec_driver_sql("UPDATE devices SET revoked = 1")
+    world.rows("UPDATE devices SET revoked = true")  # as another process would
     answer = phone.check_in(phone.claim())
     assert (answer.status_code, answer.json()["code"]) == (401, "device-revoked")
 
@@ -242,9 +241,8 @@ def test_credentials_print_without_their_secret() -> None:
 
 def revoke_everything(world: World) -> None:
     """As another process would, between this one's look and its write."""
-    with world.services.database.writing() as connection:
-        connection.exec_driver_sql("UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00'")
-        connection.exec_driver_sql("UPDATE devices SET revoked = 1")
+    world.rows("UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00.000000'")
+    world.rows("UPDATE devices SET revoked = true")
 
 
 def test_a_write_permits_its_caller_anew(world: World, tenant: Tenancy, phone: Phone) -> None:
@@ -263,8 +261,7 @@ def test_a_write_permits_its_caller_anew(world: World, tenant: Tenancy, phone: P
 
 def test_a_dead_token_cannot_make_a_new_one(world: World, phone: Phone) -> None:
     assert phone.get("/v1/device").status_code == 200
-    with world.services.database.writing() as connection:  # another process settled a newer one
-        connection.exec_driver_sql("DELETE FROM device_tokens")
+    world.rows("DELETE FROM device_tokens")  # another process settled a newer one
     answer = phone.post("/v1/device/token")
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
@@ -273,12 +270,10 @@ def test_a_fresh_token_that_ended_ends_no_other(world: World, phone: Phone) -> N
     tenant_id = world.first.new.tenant.tenant_id
     lost = phone.post("/v1/device/token").json()["token"]
     kid = lost.split("_")[1]
-    with world.services.database.reading() as connection:
-        fresh = devices.find_token(connection, tenant_id, kid)
+    fresh = world.read(tenant_id, lambda c: devices.find_token(c, tenant_id, kid))
     assert fresh is not None
     phone.post("/v1/device/token")
-    with world.services.database.writing() as connection:
-        assert not devices.settle_token(connection, tenant_id, fresh)
+    assert not world.write(tenant_id, lambda c: devices.settle_token(c, tenant_id, fresh))
     assert phone.get("/v1/device").status_code == 200
 
 

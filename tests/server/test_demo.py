@@ -28,8 +28,8 @@ from doorstep_server.demo.phone import (
     attempts,
 )
 from doorstep_server.demo.walking import FASTEST_M_S, STEP_S, Spot, walk
-from doorstep_server.settings import Settings
 from doorstep_server.store import api_keys, sites, tenants
+from doorstep_server.store.reach import DIRECTORY, Reach
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -234,36 +234,40 @@ def test_distances_are_told_in_round_words(off_m, words):
 # The stage
 
 
-def opened(settings, function):
-    database, _ = deployment.open_deployment(settings)
-    try:
-        with database.reading() as connection:
-            return function(connection)
-    finally:
-        database.close()
+def read(settings, reach, function):
+    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
+        return database.read_now(reach, function)
 
 
-def test_the_demo_has_a_marked_tenant_of_its_own_beside_a_real_one(tmp_path):
-    settings = Settings(home=tmp_path)
+def sites_of(settings, tenant_id):
+    return read(
+        settings, Reach.of(tenant_id), lambda c: sites.page(c, tenant_id, after=None, limit=500)
+    )
+
+
+def test_the_demo_has_a_marked_tenant_of_its_own_beside_a_real_one(settings):
     deployment.initialize(settings, NOW, tenant=deployment.new_tenant("Real"))
     staged = stage.prepare(settings, NOW)
-    known = opened(settings, tenants.all_tenants)
+    known = read(settings, DIRECTORY, tenants.all_tenants)
     assert {(t.name, t.is_demo) for t in known} == {("Real", False), (stage.TENANT_NAME, True)}
     [real] = [t for t in known if not t.is_demo]
-    assert opened(settings, lambda c: sites.page(c, real.tenant_id, after=None, limit=10)) == []
+    assert sites_of(settings, real.tenant_id) == []
     assert staged.tenant.is_demo
 
 
-def test_a_second_run_has_the_same_tenant_and_sites_and_a_new_key(tmp_path):
-    settings = Settings(home=tmp_path)
+def test_a_second_run_has_the_same_tenant_and_sites_and_a_new_key(settings):
     first, second = stage.prepare(settings, NOW), stage.prepare(settings, NOW)
     assert second.tenant == first.tenant
     assert second.api_key != first.api_key
     tenant_id = second.tenant.tenant_id
-    found = opened(settings, lambda c: sites.page(c, tenant_id, after=None, limit=500))
+    found = sites_of(settings, tenant_id)
     assert {site.version for site in found} == {1}
     assert len(found) == len(city.features())
-    keys = opened(settings, lambda c: api_keys.page(c, tenant_id, after=None, limit=10))
+    keys = read(
+        settings,
+        Reach.of(tenant_id),
+        lambda c: api_keys.page(c, tenant_id, after=None, limit=10),
+    )
     mine = [key for key in keys if key.name == stage.KEY_NAME]
     assert [key.revoked_at is None for key in mine].count(True) == 1
     assert len(mine) == 2

@@ -1,14 +1,14 @@
 """Snapshots: reloaded when the tenant changed, never stuck, and not computed twice."""
 
 import asyncio
-from pathlib import Path
 
 from doorstep_server.policies import Policies, Recent, keep_fresh
+from doorstep_server.settings import Settings
 from world import opened
 
 
-def test_a_site_that_did_not_change_is_taken_over_as_it_is(tmp_path: Path) -> None:
-    with opened(tmp_path / "home") as world:
+def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -> None:
+    with opened(settings) as world:
         tenant = world.first
         kept, tenant_id = tenant.site(), tenant.new.tenant.tenant_id
         policies = Policies(world.services.database, world.services.keyring)

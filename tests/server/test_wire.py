@@ -193,8 +193,7 @@ def test_problems_carry_nothing_of_what_was_sent(tenant: Tenancy, phone: Phone) 
 
 
 def test_a_fault_of_ours_is_a_problem_too(world: World, phone: Phone) -> None:
-    with world.services.database.writing() as connection:
-        connection.exec_driver_sql("ALTER TABLE check_ins RENAME TO elsewhere")
+    world.rows("ALTER TABLE check_ins RENAME TO elsewhere")
     answer = phone.check_in(phone.claim())
     assert answer.status_code in {500, 503}
     assert answer.headers["content-type"] == "application/problem+json"
@@ -202,8 +201,7 @@ def test_a_fault_of_ours_is_a_problem_too(world: World, phone: Phone) -> None:
 
 
 def test_an_unavailable_database_is_503_with_a_time_to_wait(world: World, phone: Phone) -> None:
-    with world.services.database.writing() as connection:
-        connection.exec_driver_sql("DROP TABLE receipts")
+    world.rows("DROP TABLE receipts")
     answer = phone.check_in(phone.claim())
     refused(answer, 503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0

@@ -61,8 +61,9 @@ async def list_all(
     policy = await services.policies.of(request.auth.tenant_id)
     cursors = Cursors[str](policy.keys, str, of="api-keys")
     after = cursors.read(paging.cursor)
-    found = await services.database.read(
-        lambda c: api_keys.page(c, policy.tenant_id, after=after, limit=paging.limit + 1)
+    found = await services.read(
+        policy.tenant_id,
+        lambda c: api_keys.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
     return cursors.page(found, paging.limit, show=_shown, place=lambda key: key.kid)
 

@@ -131,14 +131,15 @@ async def list_all(
         reading.require_reason(policy, doorstep_purpose)
     cursors = Cursors[_Place](policy.keys, _Place, of="check-ins", filters=filters)
     before = cursors.read(paging.cursor)
-    records = await services.database.read(
+    records = await services.read(
+        policy.tenant_id,
         lambda connection: check_ins.page(
             connection,
             policy.tenant_id,
             _filter(policy, filters, now, oldest),
             before=before,
             limit=paging.limit + 1,
-        )
+        ),
     )
     if isinstance(request.auth, Caller):
         return cursors.page(records, paging.limit, show=_own_item, place=_place)
@@ -192,7 +193,8 @@ async def _external_ids(
     services: Services, policy: Policy, records: Sequence[CheckInRecord]
 ) -> dict[UUID, str]:
     ids = {subject_reference.read(policy.keys, record.subject_ref) for record in records}
-    known = await services.database.read(
-        lambda connection: subjects.find_many(connection, policy.tenant_id, list(ids))
+    known = await services.read(
+        policy.tenant_id,
+        lambda connection: subjects.find_many(connection, policy.tenant_id, list(ids)),
     )
     return {subject_id: subject.external_id for subject_id, subject in known.items()}

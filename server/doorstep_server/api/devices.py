@@ -94,8 +94,8 @@ async def status(
     """What the server knows of this device, and what it may do now."""
     caller = request.auth
     policy = await services.policies.of(caller.tenant_id)
-    device = await services.database.read(
-        lambda c: devices.find(c, caller.tenant_id, caller.device_id)
+    device = await services.read(
+        caller.tenant_id, lambda c: devices.find(c, caller.tenant_id, caller.device_id)
     )
     assert device is not None, "the caller was authenticated as this device"
     return DeviceStatus(
@@ -183,8 +183,9 @@ async def list_all(
     reading.require_reason(policy, doorstep_purpose)
     cursors = Cursors[UUID](policy.keys, UUID, of="devices")
     after = cursors.read(paging.cursor)
-    found = await services.database.read(
-        lambda c: devices.page(c, policy.tenant_id, after=after, limit=paging.limit + 1)
+    found = await services.read(
+        policy.tenant_id,
+        lambda c: devices.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
     return cursors.page(found, paging.limit, show=_shown, place=lambda device: device.device_id)
 

@@ -26,6 +26,7 @@ from doorstep_server.services import Services
 from doorstep_server.store import Connection, enrollments, subjects, tenants
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.enrollments import Attempt
+from doorstep_server.store.reach import Reach
 from doorstep_server.wire import StrictJson
 
 
@@ -162,7 +163,7 @@ async def _redeem(services: Services, data: Enrollment) -> Enrolled | None:
     )
     attempt = _attempt(services, policy, code, credential, data)
     device = await services.database.write(
-        lambda connection: enrollments.redeem(connection, tenant_id, attempt)
+        Reach.of(tenant_id), lambda connection: enrollments.redeem(connection, tenant_id, attempt)
     )
     if not isinstance(device, Device):
         return None
@@ -206,7 +207,7 @@ def _major(os_version: str) -> str:
 async def _enrolled(
     services: Services, policy: Policy, device: Device, credential: Credential
 ) -> Enrolled:
-    tenant = await services.database.read(lambda c: tenants.by_id(c, policy.tenant_id))
+    tenant = await services.read(policy.tenant_id, lambda c: tenants.by_id(c, policy.tenant_id))
     assert tenant is not None
     return Enrolled(
         device_id=device.device_id,

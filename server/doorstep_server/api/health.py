@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from doorstep_server.api import documented
 from doorstep_server.problems import Refusal
 from doorstep_server.services import Services
-from doorstep_server.store import tenants
 from doorstep_server.store.database import DatabaseUnavailable
 
 
@@ -35,7 +34,7 @@ async def live() -> Live:
 async def ready(services: NamedDependency[Services]) -> Ready:
     """Whether check-ins can be taken now. Send no traffic while it says 503."""
     try:
-        await services.database.write(tenants.all_tenants)
+        await services.database.require_writable()
     except DatabaseUnavailable:
         raise Refusal("unavailable") from None
     return Ready()

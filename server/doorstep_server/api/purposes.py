@@ -96,8 +96,8 @@ async def list_all(
     policy = await services.policies.of(request.auth.tenant_id)
     cursors = Cursors[str](policy.keys, str, of="purposes")
     after = cursors.read(paging.cursor) or ""
-    found = await services.database.read(
-        lambda connection: purposes.all_purposes(connection, policy.tenant_id)
+    found = await services.read(
+        policy.tenant_id, lambda connection: purposes.all_purposes(connection, policy.tenant_id)
     )
     rest = [purpose for purpose in found if purpose.name > after]
     return cursors.page(rest, paging.limit, show=shown_purpose, place=lambda p: p.name)
@@ -134,7 +134,7 @@ async def read(
 ) -> ShownPurpose:
     """One purpose."""
     tenant_id = request.auth.tenant_id
-    purpose = await services.database.read(lambda c: purposes.find(c, tenant_id, name))
+    purpose = await services.read(tenant_id, lambda c: purposes.find(c, tenant_id, name))
     if purpose is None:
         raise Refusal("not-found")
     return shown_purpose(purpose)

@@ -12,7 +12,7 @@ import msgspec
 from doorstep_geofences import ParsedFeature, RejectedFeature
 from doorstep_server.api.sites import NewSite, content
 from doorstep_server.problems import Refusal
-from doorstep_server.store import Connection, sites
+from doorstep_server.store import Connection, locks, sites
 from doorstep_server.store.sites import Conflict, SiteContent, StoredSite
 
 #: what a feature's properties may say of its site; other properties are left alone
@@ -86,6 +86,7 @@ def check(features: Iterable[ParsedFeature | RejectedFeature], *, timezone: str)
 
 def import_sites(connection: Connection, wanted: Import, checked: Checked) -> Report:
     """Take sites in, within the caller's transaction. Nothing is written if one is rejected."""
+    locks.configuring(connection, wanted.tenant_id)
     report = Report(rejected=checked.rejected)
     known = _known(connection, wanted.tenant_id, checked.sites)
     write = not wanted.dry_run and (wanted.skip_invalid or not report.rejected)

@@ -124,8 +124,9 @@ async def list_all(
     policy = await services.policies.of(request.auth.tenant_id)
     cursors = Cursors[UUID](policy.keys, UUID, of="sites")
     after = cursors.read(paging.cursor)
-    found = await services.database.read(
-        lambda c: sites.page(c, policy.tenant_id, after=after, limit=paging.limit + 1)
+    found = await services.read(
+        policy.tenant_id,
+        lambda c: sites.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
     return cursors.page(found, paging.limit, show=shown, place=lambda site: site.site_id)
 
@@ -166,7 +167,7 @@ async def read(
 ) -> ShownSite:
     """One site, in its current version."""
     tenant_id = request.auth.tenant_id
-    site = await services.database.read(lambda c: sites.find(c, tenant_id, site_id))
+    site = await services.read(tenant_id, lambda c: sites.find(c, tenant_id, site_id))
     if site is None:
         raise Refusal("not-found")
     return shown(site)
@@ -240,8 +241,11 @@ async def versions(
     policy = await services.policies.of(request.auth.tenant_id)
     cursors = Cursors[int](policy.keys, int, of="site-versions", filters=site_id)
     before = cursors.read(paging.cursor)
-    found = await services.database.read(
-        lambda c: sites.history(c, policy.tenant_id, site_id, before=before, limit=paging.limit + 1)
+    found = await services.read(
+        policy.tenant_id,
+        lambda c: sites.history(
+            c, policy.tenant_id, site_id, before=before, limit=paging.limit + 1
+        ),
     )
     if not found and before is None:
         raise Refusal("not-found")

@@ -95,8 +95,9 @@ async def list_all(
     reading.require_reason(policy, doorstep_purpose)
     cursors = Cursors[UUID](policy.keys, UUID, of="subjects")
     after = cursors.read(paging.cursor)
-    found = await services.database.read(
-        lambda c: subjects.page(c, policy.tenant_id, after=after, limit=paging.limit + 1)
+    found = await services.read(
+        policy.tenant_id,
+        lambda c: subjects.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
     return cursors.page(found, paging.limit, show=_shown, place=lambda subject: subject.subject_id)
 
@@ -115,7 +116,9 @@ async def read(
     """One subject."""
     policy = await services.policies.of(request.auth.tenant_id)
     reading.require_reason(policy, doorstep_purpose)
-    found = await services.database.read(lambda c: subjects.find(c, policy.tenant_id, subject_id))
+    found = await services.read(
+        policy.tenant_id, lambda c: subjects.find(c, policy.tenant_id, subject_id)
+    )
     return _found(found)
 
 

@@ -158,6 +158,7 @@ def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Pro
     claim, caller = arrival.claim, arrival.caller
     return Proposal(
         tenant_id=caller.tenant_id,
+        subject_id=caller.subject_id,
         kid=caller.kid,
         id=claim.id,
         receipt_key=labels.receipt_key(policy.keys, claim.id),

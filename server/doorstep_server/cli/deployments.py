@@ -9,7 +9,7 @@ from doorstep_server import deployment
 from doorstep_server.deployment import NewTenant, NotInitialized
 from doorstep_server.settings import Settings
 from doorstep_server.store import migrate, tenants
-from doorstep_server.store.database import Database
+from doorstep_server.store.reach import DIRECTORY, Reach
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -33,14 +33,10 @@ def init(settings: Settings, name: str, *, as_json: bool) -> None:
 @click.pass_obj
 def migrate_command(settings: Settings) -> None:
     """Bring the database to this version's schema. Stop the servers and make a backup first."""
-    database = Database.open(settings.database())
-    if database is None:
-        raise NotInitialized("There is no Doorstep here yet. Run `doorstep init` first.")
-    try:
-        with database.writing() as connection:
-            migrate.migrate(connection)
-    finally:
-        database.close()
+    with deployment.closed_after(deployment.database(settings)) as database:
+        if not database.exists():
+            raise NotInitialized("There is no Doorstep here yet. Run `doorstep init` first.")
+        database.administer(migrate.migrate)
     click.echo("The database has this version's schema.")
 
 
@@ -55,14 +51,13 @@ def tenants_group() -> None:
 @click.pass_obj
 def create_tenant(settings: Settings, name: str, *, as_json: bool) -> None:
     """Make a tenant, and print its admin key once."""
-    database, keyring = deployment.open_deployment(settings)
-    try:
-        with database.writing() as connection:
-            made = deployment.add_tenant(
-                connection, keyring, deployment.new_tenant(name), datetime.now(UTC)
-            )
-    finally:
-        database.close()
+    opened, keyring = deployment.open_deployment(settings)
+    tenant = deployment.new_tenant(name)
+    with deployment.closed_after(opened) as database:
+        made = database.write_now(
+            Reach.of(tenant.tenant_id),
+            lambda c: deployment.add_tenant(c, keyring, tenant, datetime.now(UTC)),
+        )
     _show(made, as_json=as_json)
 
 
@@ -71,12 +66,8 @@ def create_tenant(settings: Settings, name: str, *, as_json: bool) -> None:
 @click.pass_obj
 def list_tenants(settings: Settings, *, as_json: bool) -> None:
     """List the tenants."""
-    database, _ = deployment.open_deployment(settings)
-    try:
-        with database.reading() as connection:
-            found = tenants.all_tenants(connection)
-    finally:
-        database.close()
+    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
+        found = database.read_now(DIRECTORY, tenants.all_tenants)
     if as_json:
         items = [{"tenant_id": str(t.tenant_id), "name": t.name, "demo": t.is_demo} for t in found]
         click.echo(json.dumps({"items": items}))

@@ -4,7 +4,7 @@ from doorstep_server.deployment import NotInitialized
 from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.settings import InvalidSetting
 from doorstep_server.store.database import DatabaseUnavailable, UnsupportedDatabase
-from doorstep_server.store.migrate import SchemaOutdated
+from doorstep_server.store.migrate import ForeignDatabase, SchemaOutdated
 
 TOLD = (
     NotInitialized,
@@ -12,5 +12,6 @@ TOLD = (
     InvalidSetting,
     UnsupportedDatabase,
     SchemaOutdated,
+    ForeignDatabase,
     DatabaseUnavailable,
 )

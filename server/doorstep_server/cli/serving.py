@@ -34,7 +34,7 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     logs.configure(chosen.log_level)
     _require_free(host, port)
     # what cannot be opened is told here, once, not by every worker
-    open_deployment(chosen)[0].close()
+    open_deployment(chosen)[0].close_now()
     _hand_down(chosen)
     _end_well()
     logs.event("serving", port=port)

@@ -11,7 +11,9 @@ from doorstep_geofences import InvalidGeofence, read_features
 from doorstep_server import deployment
 from doorstep_server.api.site_import import Import, Report, check, import_sites
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, tenants
+from doorstep_server.store import tenants
+from doorstep_server.store.database import Database
+from doorstep_server.store.reach import DIRECTORY, Reach
 from doorstep_server.store.tenants import Tenant
 
 
@@ -42,29 +44,28 @@ def import_command(
     Features need a `name`; those with an `external_id` replace the site that has it. Points need a
     `radius_m`. All are taken, or none.
     """
-    database, _ = deployment.open_deployment(settings)
-    try:
-        checked = check(read_features(_document(file)), timezone=timezone)
-        with database.writing() as connection:
-            wanted = Import(
-                tenant_id=chosen_tenant(connection, tenant_id).tenant_id,
-                now=datetime.now(UTC),
-                dry_run=dry_run,
-                skip_invalid=skip_invalid,
-            )
-            report = import_sites(connection, wanted, checked)
-    except InvalidGeofence as error:
-        raise click.ClickException(error.message) from None
-    finally:
-        database.close()
+    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
+        wanted = Import(
+            tenant_id=chosen_tenant(database, tenant_id).tenant_id,
+            now=datetime.now(UTC),
+            dry_run=dry_run,
+            skip_invalid=skip_invalid,
+        )
+        try:
+            checked = check(read_features(_document(file)), timezone=timezone)
+        except InvalidGeofence as error:
+            raise click.ClickException(error.message) from None
+        report = database.write_now(
+            Reach.of(wanted.tenant_id), lambda c: import_sites(c, wanted, checked)
+        )
     _print(report, dry_run=dry_run)
     if report.rejected and not skip_invalid:
         raise click.ClickException("Nothing was imported. Mend the file, or use --skip-invalid.")
 
 
-def chosen_tenant(connection: Connection, tenant_id: UUID | None) -> Tenant:
+def chosen_tenant(database: Database, tenant_id: UUID | None) -> Tenant:
     """The tenant that was named, or the only one."""
-    found = tenants.all_tenants(connection)
+    found = database.read_now(DIRECTORY, tenants.all_tenants)
     if tenant_id is None and len(found) == 1:
         return found[0]
     for tenant in found:

@@ -7,9 +7,10 @@ import click
 
 from doorstep_server import deployment
 from doorstep_server.cli.sites import chosen_tenant
-from doorstep_server.enrolling import Issuer
+from doorstep_server.enrolling import IssuedCode, Issuer
 from doorstep_server.settings import Settings
-from doorstep_server.store import subjects
+from doorstep_server.store import Connection, locks, subjects
+from doorstep_server.store.reach import Reach
 from doorstep_server.store.subjects import Subject
 
 
@@ -29,19 +30,21 @@ def enroll(
     """Print an enrollment code for one device of a person, known by the tenant's own id."""
     if not 1 <= len(external_id) <= 200:
         raise click.ClickException("The external id must have 1 to 200 characters.")
-    database, keyring = deployment.open_deployment(settings)
-    try:
-        with database.writing() as connection:
-            tenant = chosen_tenant(connection, tenant_id)
-            new = Subject(subject_id=uuid4(), external_id=external_id, groups=list(groups))
+    opened, keyring = deployment.open_deployment(settings)
+    with deployment.closed_after(opened) as database:
+        tenant = chosen_tenant(database, tenant_id)
+        new = Subject(subject_id=uuid4(), external_id=external_id, groups=list(groups))
+        issuer = Issuer(
+            tenant_id=tenant.tenant_id,
+            handle=tenant.handle,
+            keys=keyring.tenant(tenant.tenant_id),
+        )
+
+        def invite(connection: Connection) -> IssuedCode:
+            locks.configuring(connection, tenant.tenant_id)
             subject, _ = subjects.get_or_add(connection, tenant.tenant_id, new)
-            issuer = Issuer(
-                tenant_id=tenant.tenant_id,
-                handle=tenant.handle,
-                keys=keyring.tenant(tenant.tenant_id),
-            )
-            issued = issuer.issue(connection, subject.subject_id, datetime.now(UTC))
-    finally:
-        database.close()
+            return issuer.issue(connection, subject.subject_id, datetime.now(UTC))
+
+        issued = database.write_now(Reach.of(tenant.tenant_id), invite)
     click.echo(issued.code)
     click.echo("It works once, within 15 minutes.", err=True)

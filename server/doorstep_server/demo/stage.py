@@ -12,6 +12,8 @@ from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, api_keys, tenants
 from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.database import Database
+from doorstep_server.store.reach import DIRECTORY, Reach
 from doorstep_server.store.tenants import Tenant
 
 TENANT_NAME = "Demo: São Paulo (not real)"
@@ -34,25 +36,30 @@ def prepare(settings: Settings, now: datetime) -> Stage:
     Other tenants are left alone: a demo tenant is only ever one that is marked as such.
     """
     deployment.initialize(settings, now, tenant=_new_tenant())
-    database, keyring = deployment.open_deployment(settings)
-    try:
-        with database.writing() as connection:
-            tenant = _demo_tenant(connection, keyring, now)
+    opened, keyring = deployment.open_deployment(settings)
+    with deployment.closed_after(opened) as database:
+        tenant = _demo_tenant(database, keyring, now)
+
+        def furnish(connection: Connection) -> str:
             _take_sites(connection, tenant, now)
-            return Stage(tenant=tenant, api_key=_renew_key(connection, keyring, tenant, now))
-    finally:
-        database.close()
+            return _renew_key(connection, keyring, tenant, now)
+
+        return Stage(tenant=tenant, api_key=database.write_now(Reach.of(tenant.tenant_id), furnish))
 
 
 def _new_tenant() -> Tenant:
     return deployment.new_tenant(TENANT_NAME, is_demo=True)
 
 
-def _demo_tenant(connection: Connection, keyring: Keyring, now: datetime) -> Tenant:
-    for tenant in tenants.all_tenants(connection):
+def _demo_tenant(database: Database, keyring: Keyring, now: datetime) -> Tenant:
+    for tenant in database.read_now(DIRECTORY, tenants.all_tenants):
         if tenant.is_demo:
             return tenant
-    return deployment.add_tenant(connection, keyring, _new_tenant(), now).tenant
+    new = _new_tenant()
+    database.write_now(
+        Reach.of(new.tenant_id), lambda c: deployment.add_tenant(c, keyring, new, now)
+    )
+    return new
 
 
 def _take_sites(connection: Connection, tenant: Tenant, now: datetime) -> None:

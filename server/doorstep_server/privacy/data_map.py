@@ -138,6 +138,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "name": _of_site("shown to the tenant"),
         "shape": _of_site("the geofence: a place of business, not of a person"),
         "radius_m": _of_site("the geofence of a circle"),
+        "extent": _of_site("finds the sites of a part of the map"),
         "tolerance_m": _of_site("how far the geofence is grown"),
         "assurance": _of_site("how sure a verdict must be"),
         "max_accuracy_m": _of_site("how inaccurate a position may be"),

@@ -1,9 +1,9 @@
 """Check-ins, their receipts and the counts of what was not stored.
 
-`commit_group` is the heart of the promise: within one write transaction it first takes the lock
-(the transaction began with it), then reads the receipts and how each device stands, and writes
-only what is permitted at that moment. A withdrawal commits before the group or after it; if
-before, the group sees it, and if after, its answer was not given yet.
+`commit_group` is the heart of the promise: within one write transaction it first takes the locks of
+its subjects, then reads the receipts and how each device stands, and writes only what is permitted
+at that moment. A withdrawal commits before the group or after it; if before, the group sees it, and
+if after, its answer was not given yet.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, literal, select, tuple_
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Insert, Row, insert, literal, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from doorstep_geofences import Outcome, Reason
 from doorstep_server.privacy import permission
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import CheckInRecord, Evidence, Minimized, Receipt, Tally
-from doorstep_server.store import devices
+from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
 from doorstep_server.store.schema import check_ins, receipts, tallies
@@ -35,6 +35,7 @@ class Proposal:
     """What one check-in would write, if the transaction permits it."""
 
     tenant_id: UUID
+    subject_id: UUID
     #: the token that it came with
     kid: str = field(repr=False)
     id: UUID
@@ -76,17 +77,20 @@ UNAUTHORIZED = "unauthorized"
 
 def commit_group(connection: Connection, proposals: Sequence[Proposal]) -> list[Settled | Refused]:
     """Settle proposals of any tenants, in their order, in the caller's write transaction."""
+    locks.recording(connection, {(p.tenant_id, p.subject_id) for p in proposals})
     order = sorted(range(len(proposals)), key=lambda i: proposals[i].tenant_id)
     settled: dict[int, Settled | Refused] = {}
+    writes = _Writes()
     for tenant_id, indexes in groupby(order, key=lambda i: proposals[i].tenant_id):
         places = list(indexes)
-        results = _settle(connection, tenant_id, [proposals[i] for i in places])
+        results = _settle(connection, tenant_id, [proposals[i] for i in places], writes)
         settled.update(zip(places, results, strict=True))
+    writes.execute(connection)
     return [settled[i] for i in range(len(proposals))]
 
 
 def _settle(
-    connection: Connection, tenant_id: UUID, proposals: list[Proposal]
+    connection: Connection, tenant_id: UUID, proposals: list[Proposal], writes: "_Writes"
 ) -> list[Settled | Refused]:
     known = _receipts(connection, tenant_id, [p.receipt_key for p in proposals])
     records = _records(connection, tenant_id, proposals, known)
@@ -99,7 +103,7 @@ def _settle(
         standing=standing,
     )
     results = [group.settle(proposal) for proposal in proposals]
-    _write(connection, tenant_id, group)
+    writes.add(tenant_id, group)
     return results
 
 
@@ -109,7 +113,7 @@ class _Group:
 
     answered: dict[bytes, Settled]
     standing: dict[str, Standing]
-    writes: list[Minimized] = field(default_factory=list)
+    accepted: list[Minimized] = field(default_factory=list)
     counts: Counter[Tally] = field(default_factory=Counter)
 
     def settle(self, proposal: Proposal) -> Settled | Refused:
@@ -135,7 +139,7 @@ class _Group:
         return Refused(code=code)
 
     def _accept(self, minimized: Minimized) -> Settled:
-        self.writes.append(minimized)
+        self.accepted.append(minimized)
         if minimized.tally is not None:
             self.counts[minimized.tally] += 1
         settled = Settled(receipt=minimized.receipt, record=minimized.record, replayed=False)
@@ -156,17 +160,40 @@ def _replay(before: Settled, proposal: Proposal) -> Settled | Refused:
     return before
 
 
-def _write(connection: Connection, tenant_id: UUID, group: _Group) -> None:
-    """Rows go in in the order of their random keys, so their order tells nothing."""
-    records = [write.record for write in group.writes if write.record is not None]
-    if records:
-        records.sort(key=attrgetter("id"))
-        connection.execute(insert(check_ins), [_row(tenant_id, record) for record in records])
-    if group.writes:
-        new = sorted((write.receipt for write in group.writes), key=attrgetter("key"))
-        connection.execute(insert(receipts), [_row(tenant_id, receipt) for receipt in new])
-    if group.counts:
-        _count(connection, tenant_id, group.counts)
+class _Writes:
+    """The rows of a group, of all its tenants.
+
+    They go in in the order of their random keys, so their order tells nothing; and since every
+    process writes in that order, counts last, two groups never wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._check_ins: list[dict[str, Any]] = []
+        self._receipts: list[dict[str, Any]] = []
+        self._tallies: list[dict[str, Any]] = []
+
+    def add(self, tenant_id: UUID, group: _Group) -> None:
+        """What one tenant's share of the group writes."""
+        for minimized in group.accepted:
+            self._receipts.append(_row(tenant_id, minimized.receipt))
+            if minimized.record is not None:
+                self._check_ins.append(_row(tenant_id, minimized.record))
+        for tally, count in group.counts.items():
+            self._tallies.append({**_row(tenant_id, tally), "count": count})
+
+    def execute(self, connection: Connection) -> None:
+        """Write them."""
+        for statement, rows, key in (
+            (insert(check_ins), self._check_ins, itemgetter("tenant_id", "id")),
+            (insert(receipts), self._receipts, itemgetter("tenant_id", "key")),
+            (
+                _counting(connection.dialect.name),
+                self._tallies,
+                itemgetter("tenant_id", "day", "purpose", "reason"),
+            ),
+        ):
+            if rows:
+                connection.execute(statement, sorted(rows, key=key))
 
 
 def _row(tenant_id: UUID, value: CheckInRecord | Receipt | Tally) -> dict[str, Any]:
@@ -174,14 +201,14 @@ def _row(tenant_id: UUID, value: CheckInRecord | Receipt | Tally) -> dict[str, A
     return {"tenant_id": tenant_id, **{name: getattr(value, name) for name in value.__slots__}}
 
 
-def _count(connection: Connection, tenant_id: UUID, counts: Counter[Tally]) -> None:
-    statement = upsert(tallies)
-    statement = statement.on_conflict_do_update(
+def _counting(dialect: str) -> Insert:
+    """Add to a count, or begin it."""
+    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(tallies)
+    added: Insert = statement.on_conflict_do_update(
         index_elements=[c.name for c in tallies.primary_key],
         set_={"count": tallies.c.count + statement.excluded.count},
     )
-    rows = [{**_row(tenant_id, tally), "count": count} for tally, count in counts.items()]
-    connection.execute(statement, rows)
+    return added
 
 
 def _receipts(
@@ -215,6 +242,8 @@ def _records(
         return {}
     query = select(check_ins).where(
         check_ins.c.tenant_id == tenant_id,
+        # said apart, so that only the partitions of these days are looked into
+        check_ins.c.expires_on.in_({expires_on for expires_on, _ in places}),
         tuple_(check_ins.c.expires_on, check_ins.c.id).in_(list(places)),
     )
     found = [_record(row) for row in connection.execute(query)]

@@ -59,12 +59,15 @@ class Shape(TypeDecorator[BaseGeometry]):
 
     impl = LargeBinary
     cache_ok = True
+    #: GeoAlchemy2 asks; indexes are made by the schema, by name
+    spatial_index = False
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """GeoAlchemy2's type where PostGIS is."""
-        if dialect.name == "postgresql":
+        # GeoAlchemy2, when it looks for rasters, asks without saying for which dialect
+        if getattr(dialect, "name", None) == "postgresql":
             return dialect.type_descriptor(Geometry("GEOMETRY", srid=WGS84, spatial_index=False))
-        return dialect.type_descriptor(LargeBinary())
+        return self.impl_instance
 
     def process_bind_param(self, value: BaseGeometry | None, dialect: Dialect) -> Any:
         """To the database; doubles are kept to the last bit."""

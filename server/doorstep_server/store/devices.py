@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from doorstep_server.privacy.permission import Permission, State, after_report
+from doorstep_server.store import locks
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
 
@@ -51,14 +52,14 @@ class Standing:
 
 def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
     """Add a device. Earlier devices of the same installation are revoked: it is one phone."""
-    revoked = connection.execute(
-        update(devices)
-        .where(
-            devices.c.tenant_id == tenant_id,
-            devices.c.installation_label == device.installation_label,
-        )
-        .values(revoked=True)
+    same_phone = (
+        devices.c.tenant_id == tenant_id,
+        devices.c.installation_label == device.installation_label,
     )
+    earlier = connection.execute(select(devices.c.subject_id).where(*same_phone)).scalars().all()
+    if earlier:
+        locks.changing(connection, tenant_id, earlier)
+        connection.execute(update(devices).where(*same_phone).values(revoked=True))
     connection.execute(
         insert(devices).values(
             tenant_id=tenant_id,
@@ -72,7 +73,7 @@ def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
             revoked=device.revoked,
         )
     )
-    if revoked.rowcount:
+    if earlier:
         note_change(connection, tenant_id)
 
 
@@ -94,15 +95,21 @@ def page(
 
 
 def revoke(connection: Connection, tenant_id: UUID, device_id: UUID) -> bool:
-    """Revoke a device for good; False when the tenant has no such device."""
-    changed = connection.execute(
+    """Revoke a device for good; False when the tenant has no such device.
+
+    Once this is committed, it checks in no more.
+    """
+    device = find(connection, tenant_id, device_id)
+    if device is None:
+        return False
+    locks.changing(connection, tenant_id, [device.subject_id])
+    connection.execute(
         update(devices)
         .where(devices.c.tenant_id == tenant_id, devices.c.device_id == device_id)
         .values(revoked=True)
     )
-    if changed.rowcount:
-        note_change(connection, tenant_id)
-    return changed.rowcount > 0
+    note_change(connection, tenant_id)
+    return True
 
 
 def report_permission(
@@ -110,7 +117,7 @@ def report_permission(
 ) -> Permission:
     """Take a report of the device. Once this is committed, no check-in it forbids is stored.
 
-    Raises `permission.SequenceTooFarAhead`.
+    The caller holds the subject's lock (`locks.changing`). Raises `permission.SequenceTooFarAhead`.
     """
     device = find(connection, tenant_id, device_id)
     assert device is not None, "the caller was authenticated as this device"
@@ -172,6 +179,7 @@ def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> bool:
 
     False when the token itself has ended in the meantime: then it ends no other.
     """
+    locks.changing(connection, tenant_id, [token.subject_id])
     mine = device_tokens.c.tenant_id == tenant_id
     settled = connection.execute(
         update(device_tokens)

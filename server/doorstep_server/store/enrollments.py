@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from doorstep_server.store import devices
+from doorstep_server.store import devices, locks
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.schema import enrollment_codes
 
@@ -67,6 +67,7 @@ def redeem(connection: Connection, tenant_id: UUID, attempt: Attempt) -> Device 
 
     The device's subject is the code's, whatever the attempt says.
     """
+    locks.configuring(connection, tenant_id)
     code = _find(connection, tenant_id, attempt.code_label)
     if code is None:
         return Refusal.INVALID

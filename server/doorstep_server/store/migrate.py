@@ -11,6 +11,18 @@ class SchemaOutdated(RuntimeError):
     """The database's schema is not this version's."""
 
 
+class ForeignDatabase(RuntimeError):
+    """The database belongs to something else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database has tables that are not Doorstep's. Give Doorstep a database of its own."
+        )
+
+
+_OF_POSTGIS = {"spatial_ref_sys"}
+
+
 def migrate(connection: Connection, revision: str = "head") -> None:
     """Bring the schema to a revision inside the caller's transaction: all of it or nothing."""
     config = _config()
@@ -26,8 +38,11 @@ def downgrade(connection: Connection, revision: str) -> None:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nothing was ever made here."""
-    return not inspect(connection).get_table_names()
+    """Whether nothing was ever made here. Raises `ForeignDatabase`."""
+    found = set(inspect(connection).get_table_names()) - _OF_POSTGIS
+    if found and "alembic_version" not in found:
+        raise ForeignDatabase
+    return not found
 
 
 def require_current(connection: Connection) -> None:

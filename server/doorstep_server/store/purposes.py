@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -56,8 +57,10 @@ def find(connection: Connection, tenant_id: UUID, name: str) -> Purpose | None:
 
 def all_purposes(connection: Connection, tenant_id: UUID) -> list[Purpose]:
     """Every purpose of a tenant, by name."""
-    query = select(purposes).where(purposes.c.tenant_id == tenant_id).order_by(purposes.c.name)
-    return [_purpose(row) for row in connection.execute(query).mappings()]
+    query = select(purposes).where(purposes.c.tenant_id == tenant_id)
+    found = [_purpose(row) for row in connection.execute(query).mappings()]
+    # sorted here: databases have their own ideas of the order of names
+    return sorted(found, key=attrgetter("name"))
 
 
 def _purpose(row: RowMapping) -> Purpose:

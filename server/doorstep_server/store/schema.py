@@ -38,7 +38,13 @@ metadata = MetaData(
 deployment = Table(
     "deployment",
     metadata,
-    Column("only", Integer, CheckConstraint("only = 1", name="one_row"), primary_key=True),
+    Column(
+        "only",
+        Integer,
+        CheckConstraint('"only" = 1', name="one_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("keyring_id", Id, nullable=False),
 )
 
@@ -107,6 +113,8 @@ site_versions = Table(
     # a polygon or multipolygon; of a circle its centre, with the radius beside it
     Column("shape", Shape, nullable=False),
     Column("radius_m", Float),
+    # the box around what counts as inside, cut at the 180° meridian
+    Column("extent", Shape, nullable=False),
     Column("tolerance_m", Float, nullable=False),
     Column("assurance", String(16), nullable=False),
     Column("max_accuracy_m", Float, nullable=False),
@@ -117,7 +125,7 @@ site_versions = Table(
     Column("valid_from", Instant, nullable=False),
     ForeignKeyConstraint(["tenant_id", "site_id"], ["sites.tenant_id", "sites.site_id"]),
 )
-Index("ix_site_versions_shape", site_versions.c.shape, postgresql_using="gist").ddl_if(
+Index("ix_site_versions_extent", site_versions.c.extent, postgresql_using="gist").ddl_if(
     dialect="postgresql"
 )
 
@@ -197,6 +205,8 @@ check_ins = Table(
     Column("evidence", String(8), nullable=False),
     Index("ix_check_ins_time", "tenant_id", "time", "id"),
     sqlite_with_rowid=False,
+    # by week, with a default for what lies further ahead: see `retention`
+    postgresql_partition_by="RANGE (expires_on)",
 )
 
 receipts = Table(

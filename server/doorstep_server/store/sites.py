@@ -10,7 +10,7 @@ from uuid import UUID
 from shapely import Point
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
-from doorstep_geofences import Geofence
+from doorstep_geofences import Bounds, Geofence
 from doorstep_server.store.schema import site_versions, sites
 from doorstep_server.store.tenants import note_change
 
@@ -196,6 +196,7 @@ def _insert_version(connection: Connection, tenant_id: UUID, site: StoredSite) -
             name=content.name,
             shape=fence.shape if fence.center is None else Point(*fence.center),
             radius_m=fence.radius_m,
+            extent=Bounds.of(fence, content.tolerance_m).on_the_map(),
             tolerance_m=content.tolerance_m,
             assurance=content.assurance,
             max_accuracy_m=content.max_accuracy_m,

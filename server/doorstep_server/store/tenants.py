@@ -1,5 +1,6 @@
 """Tenants, the deployment they live in, and the version counter that caches follow."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -76,6 +77,7 @@ def version(connection: Connection, tenant_id: UUID) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def versions(connection: Connection) -> dict[UUID, int]:
-    """Every tenant's version."""
-    return {row.tenant_id: row.version for row in connection.execute(select(changes))}
+def versions(connection: Connection, tenant_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The versions of these tenants."""
+    query = select(changes).where(changes.c.tenant_id.in_(tenant_ids))
+    return {row.tenant_id: row.version for row in connection.execute(query)}

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from doorstep_server.store import columns
+from doorstep_server.store.migrations import postgresql_0001 as postgresql
 
 revision = "0001"
 down_revision = None
@@ -52,14 +53,15 @@ def upgrade() -> None:
         sa.Column("evidence", sa.String(length=8), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "expires_on", "id", name=op.f("pk_check_ins")),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (expires_on)",
     )
     op.create_index("ix_check_ins_time", "check_ins", ["tenant_id", "time", "id"], unique=False)
 
     op.create_table(
         "deployment",
-        sa.Column("only", sa.Integer(), nullable=False),
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("keyring_id", columns.Id(length=16), nullable=False),
-        sa.CheckConstraint("only = 1", name=op.f("ck_deployment_one_row")),
+        sa.CheckConstraint('"only" = 1', name=op.f("ck_deployment_one_row")),
         sa.PrimaryKeyConstraint("only", name=op.f("pk_deployment")),
     )
     op.create_table(
@@ -202,13 +204,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "site_id", "version", name=op.f("pk_site_versions")),
     )
     if op.get_context().dialect.name == "postgresql":
-        op.create_index(
-            "ix_site_versions_shape", "site_versions", ["shape"], postgresql_using="gist"
-        )
+        postgresql.secure()
+        postgresql.partition()
 
 
 def downgrade() -> None:
-
+    if op.get_context().dialect.name == "postgresql":
+        postgresql.unpartition()
     op.drop_table("site_versions")
     op.drop_table("tenants")
     op.drop_table("tallies")

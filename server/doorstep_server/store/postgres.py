@@ -1,0 +1,218 @@
+"""PostgreSQL with PostGIS, through asyncpg.
+
+Store functions run in the event loop, each on a pooled connection, under SQLAlchemy's greenlets.
+Every transaction begins by taking the role `doorstep_app` and naming its tenants (`Reach.enter`).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+from asyncpg.exceptions import ClientConfigurationError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from doorstep_server.store import grants, isolation, migrate
+from doorstep_server.store.database import (
+    WAIT_S,
+    AccessRefused,
+    Conflicted,
+    Database,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    StoreFunction,
+    UnsupportedDatabase,
+)
+from doorstep_server.store.reach import NOTHING, OWNER, Reach
+
+T = TypeVar("T")
+
+#: connections of one process
+CONNECTIONS = 8
+#: for a server that no longer answers at all; its own limits are shorter
+COMMAND_TIMEOUT_S = 30.0
+#: what only one process does at a time, on a whole database: making the schema and changing it
+_ADMINISTERING = 0x0D00257E9
+
+
+class PostgresDatabase(Database):
+    """A PostgreSQL database with PostGIS."""
+
+    def __init__(self, url: str, admin_url: str | None = None) -> None:
+        self._url = url
+        self._admin_url = admin_url or url
+        engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
+        self._engine = engine
+        self._writing, self._reading = _for_writing(engine), _for_reading(engine)
+
+    async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of the pool."""
+        return await _run(self._writing, reach, function)
+
+    async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of the pool."""
+        return await _run(self._reading, reach, function)
+
+    async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of its own, in a thread of its own."""
+        return await asyncio.to_thread(self.read_now, reach, function)
+
+    def write_now(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of its own."""
+        return _apart(lambda: _run_once(_for_writing(_single(self._url)), reach, function))
+
+    def read_now(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of its own."""
+        return _apart(lambda: _run_once(_for_reading(_single(self._url)), reach, function))
+
+    def administer(self, function: StoreFunction[T]) -> T:
+        """As the user of DOORSTEP_ADMIN_DATABASE_URL, who owns the schema."""
+        user = _user(self._url)
+
+        def alone(connection: Connection) -> T:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADMINISTERING})"))
+            grants.prepare(connection, user)
+            return function(connection)
+
+        return _apart(lambda: _run_once(_for_writing(_single(self._admin_url)), OWNER, alone))
+
+    def exists(self) -> bool:
+        """Whether there is a schema in the database."""
+        engine = _for_reading(_single(self._url))
+        return not _apart(lambda: _run_once(engine, OWNER, migrate.is_empty))
+
+    async def require_writable(self) -> None:
+        """A transaction takes the role, is bound by row level security, and may write."""
+        await self.write(NOTHING, grants.require)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._engine.dispose()
+
+
+def _user(url: str) -> str:
+    """Who connects by a URL: known only to the server, which may have been told in many ways."""
+
+    async def ask() -> str:
+        engine = _single(url)
+        try:
+            with _told():
+                async with engine.connect() as connection:
+                    return str(await connection.scalar(text("SELECT session_user")))
+        finally:
+            await engine.dispose()
+
+    return _apart(ask)
+
+
+def _engine(url: str, **options: Any) -> AsyncEngine:
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        # asyncpg reads the URL itself, so all that libpq's URLs can say may be said
+        async_creator=lambda: asyncpg.connect(
+            url, timeout=WAIT_S, command_timeout=COMMAND_TIMEOUT_S
+        ),
+        hide_parameters=True,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        **options,
+    )
+    isolation.enforce(engine.sync_engine)
+    return engine
+
+
+def _single(url: str) -> AsyncEngine:
+    return _engine(url, poolclass=NullPool)
+
+
+def _for_writing(engine: AsyncEngine) -> AsyncEngine:
+    """Every statement sees what was committed before it: what was waited for, above all."""
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def _for_reading(engine: AsyncEngine) -> AsyncEngine:
+    """All statements see one state."""
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+async def _run(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
+    def within(connection: Connection) -> T:
+        reach.enter(connection)
+        return function(connection)
+
+    with _told():
+        async with engine.begin() as connection:
+            return await connection.run_sync(within)
+
+
+async def _run_once(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
+    try:
+        return await _run(engine, reach, function)
+    finally:
+        await engine.dispose()
+
+
+def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run in an event loop of its own; the calling thread may have one that runs already."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(work())).result()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the driver raises into our few errors. Its messages may quote what was written."""
+    try:
+        yield
+    except DBAPIError as error:
+        told = _unavailable(error)
+        if told is None:
+            raise
+        raise told from None
+    except PoolTimeout:
+        raise DatabaseUnavailable("no connection is free") from None
+    except TimeoutError:
+        raise DatabaseUnavailable("no answer in time") from None
+    except OSError:
+        raise DatabaseUnavailable("cannot be reached") from None
+
+
+#: by the first two letters of the SQLSTATE, or all of it
+_STATES: dict[str, type[DatabaseUnavailable]] = {
+    "08": DatabaseUnavailable,  # connection
+    # a key that was free when it was looked for: another transaction was faster
+    "23505": Conflicted,
+    "25006": DatabaseUnavailable,  # read-only transaction
+    "28": AccessRefused,  # who connects is not let in
+    "3D000": DatabaseUnavailable,  # no such database
+    "40": Conflicted,  # rolled back for another: deadlock, serialization
+    "42501": AccessRefused,  # a right is missing
+    "42P01": DatabaseDamaged,  # a table is gone
+    "42703": DatabaseDamaged,  # a column
+    "42883": DatabaseDamaged,  # a function
+    "53": DatabaseUnavailable,  # out of disk, memory or connections
+    "55P03": DatabaseUnavailable,  # a lock was not to be had in time
+    "57": DatabaseUnavailable,  # shutting down, starting, cancelled
+    "58": DatabaseUnavailable,  # the system below it
+    "XX001": DatabaseDamaged,
+    "XX002": DatabaseDamaged,
+}
+
+
+def _unavailable(error: DBAPIError) -> Exception | None:
+    if isinstance(getattr(error.orig, "__cause__", None), ClientConfigurationError):
+        return UnsupportedDatabase(
+            "DOORSTEP_DATABASE_URL cannot be used. Write postgresql://user:password@host/database; "
+            "PostgreSQL's documentation of connection URIs tells what else it may say."
+        )
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return DatabaseUnavailable("connection lost") if error.connection_invalidated else None
+    kind = _STATES.get(state) or _STATES.get(state[:2])
+    return kind(f"SQLSTATE {state}") if kind else None

@@ -1,0 +1,84 @@
+"""What a transaction may touch: the tenants that it names, and nothing of others.
+
+Every transaction has a reach. On PostgreSQL it is what row level security goes by: the transaction
+takes the role `doorstep_app` and names its tenants. On both databases `isolation` checks each
+statement against it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+#: the role that every transaction of the server takes: no owner, no superuser
+APP_ROLE = "doorstep_app"
+#: a statement that waits longer for a lock of another transaction gives up
+LOCK_TIMEOUT_MS = 5_000
+STATEMENT_TIMEOUT_MS = 20_000
+
+_OPTION = "doorstep_reach"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reach:
+    """The tenants that a transaction names."""
+
+    tenants: frozenset[UUID] = frozenset()
+    #: the tenant of this handle may be looked up: for whoever shows a key, token or code
+    handle: str | None = None
+    #: the list of tenants may be read: for the operator's commands, and for starting
+    directory: bool = False
+    #: bound to no tenant: for making the schema and changing it
+    owner: bool = False
+
+    @classmethod
+    def of(cls, *tenant_ids: UUID) -> "Reach":
+        """Exactly these tenants."""
+        return cls(tenants=frozenset(tenant_ids))
+
+    @classmethod
+    def of_all(cls, tenant_ids: Iterable[UUID]) -> "Reach":
+        """Exactly these tenants."""
+        return cls(tenants=frozenset(tenant_ids))
+
+    @classmethod
+    def by_handle(cls, handle: str) -> "Reach":
+        """Only the look-up of the tenant that has this handle."""
+        return cls(handle=handle)
+
+    def enter(self, connection: Connection) -> None:
+        """Bind a transaction to this reach, until its end."""
+        connection.execution_options(**{_OPTION: self})
+        if connection.dialect.name == "postgresql" and not self.owner:
+            connection.execute(_ENTER, self._settings())
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "tenants": ",".join(sorted(str(tenant_id) for tenant_id in self.tenants)),
+            "handle": self.handle or "",
+            "directory": "on" if self.directory else "",
+        }
+
+
+DIRECTORY = Reach(directory=True)
+NOTHING = Reach()
+OWNER = Reach(owner=True)
+
+# local to the transaction, so that a pool, ours or a proxy's, hands none of it on
+_ENTER = text(
+    f"""
+    SELECT set_config('role', '{APP_ROLE}', true),
+           set_config('doorstep.tenants', :tenants, true),
+           set_config('doorstep.handle', :handle, true),
+           set_config('doorstep.directory', :directory, true),
+           set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
+           set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true)
+    """
+)
+
+
+def reach_of(connection: Connection) -> Reach:
+    """What the connection's transaction may touch."""
+    found: Reach = connection.get_execution_options().get(_OPTION, NOTHING)
+    return found

@@ -1,0 +1,68 @@
+"""Getting rid of what has expired. Reads never return it, whether this ran or not.
+
+On PostgreSQL check-ins are in weekly partitions by the day that they expire on, so that retention
+drops whole tables; what would go into a week that has no partition yet goes into the default one,
+and is moved when that week's is made. On SQLite rows are deleted, a bounded number at a time, so
+that check-ins go on in between. Receipts are deleted that way on both.
+"""
+
+from datetime import date, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, delete, func, select, text, tuple_
+
+from doorstep_server.store.schema import check_ins, purposes, receipts
+
+#: partitions are there this long before a check-in may need them
+AHEAD = timedelta(weeks=8)
+#: rows deleted in one transaction: some milliseconds
+AT_ONCE = 500
+#: what only one process does at a time
+_KEEPING = 0x0D0023E7E
+
+
+def is_mine(connection: Connection) -> bool:
+    """Whether this transaction may do such work: on PostgreSQL one at a time does."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(text(f"SELECT pg_try_advisory_xact_lock({_KEEPING})")).scalar())
+
+
+def longest_days(connection: Connection, tenant_id: UUID) -> int:
+    """For how many days the tenant's purposes keep check-ins, at most."""
+    query = select(func.max(purposes.c.retention_days)).where(purposes.c.tenant_id == tenant_id)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def make_partitions(connection: Connection, today: date, longest: timedelta) -> int:
+    """Make the partitions that check-ins kept for so long will need, 8 weeks ahead; how many."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    making = select(func.doorstep_make_partitions(today, today + longest + AHEAD))
+    return int(connection.execute(making).scalar_one())
+
+
+def drop_partitions(connection: Connection, today: date) -> int:
+    """Drop the partitions in which everything has expired; how many."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    return int(connection.execute(select(func.doorstep_drop_expired(today))).scalar_one())
+
+
+def delete_receipts(connection: Connection, tenant_id: UUID, today: date) -> int:
+    """Delete some receipts that no retry can need any more; how many."""
+    return _delete(connection, receipts, tenant_id, today)
+
+
+def delete_check_ins(connection: Connection, tenant_id: UUID, today: date) -> int:
+    """Delete some expired check-ins where that is not done by dropping partitions; how many."""
+    if connection.dialect.name == "postgresql":
+        return 0
+    return _delete(connection, check_ins, tenant_id, today)
+
+
+def _delete(connection: Connection, table: Table, tenant_id: UUID, today: date) -> int:
+    mine = table.c.tenant_id == tenant_id
+    place = [column for column in table.primary_key if column is not table.c.tenant_id]
+    expired = select(*place).where(mine, table.c.expires_on <= today).limit(AT_ONCE)
+    return connection.execute(delete(table).where(mine, tuple_(*place).in_(expired))).rowcount

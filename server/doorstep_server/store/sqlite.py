@@ -1,0 +1,182 @@
+"""SQLite: one file, for one machine.
+
+Store functions run in threads of their own: one writer, so that the writers of a process never wait
+for a lock, and a few readers beside it.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import shapely
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from doorstep_server.store import isolation, migrate
+from doorstep_server.store.database import (
+    WAIT_S,
+    Database,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    StoreFunction,
+)
+from doorstep_server.store.reach import NOTHING, OWNER, Reach
+
+T = TypeVar("T")
+
+READERS = 4
+
+
+class SqliteDatabase(Database):
+    """A SQLite database file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._writer = _engine(file, begin="BEGIN IMMEDIATE", connections=1)
+        self._reader = _engine(file, begin="BEGIN", connections=READERS)
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-write")
+        self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="doorstep-read")
+        self._one_writer = threading.Lock()
+
+    async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """In the writing thread. Whose turn comes too late is not tried any more."""
+        asked = time.monotonic()
+
+        def run() -> T:
+            if time.monotonic() - asked > WAIT_S:
+                raise DatabaseUnavailable("waited too long")
+            return self.write_now(reach, function)
+
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, run)
+
+    async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """In one of the reading threads."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._read_threads, self.read_now, reach, function
+        )
+
+    async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """Reads are in threads anyway."""
+        return await self.read(reach, function)
+
+    def write_now(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """In this thread."""
+        with self._one_writer, _transaction(self._writer) as connection:
+            reach.enter(connection)
+            return function(connection)
+
+    def read_now(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """In this thread."""
+        with _transaction(self._reader) as connection:
+            reach.enter(connection)
+            return function(connection)
+
+    def administer(self, function: StoreFunction[T]) -> T:
+        """The file's owner is who runs this; a file that is not there is made, theirs alone."""
+        self._file.touch(mode=0o600, exist_ok=True)
+        return self.write_now(OWNER, function)
+
+    def exists(self) -> bool:
+        """Whether there is a file with a schema in it."""
+        if not self._file.is_file() or not self._file.stat().st_size:
+            return False
+        return not self.read_now(OWNER, migrate.is_empty)
+
+    async def require_writable(self) -> None:
+        """A write transaction can begin."""
+        await self.write(NOTHING, lambda _: None)
+
+    async def close(self) -> None:
+        """The write-ahead log is folded into the file."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """The write-ahead log is folded into the file."""
+        self._write_thread.shutdown()
+        self._read_threads.shutdown()
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _engine(file: Path, *, begin: str, connections: int) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(file)),
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        hide_parameters=True,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        connect_args={
+            # we begin transactions ourselves: the driver's own way leaves DDL outside them
+            "isolation_level": None,
+            "check_same_thread": False,
+            "timeout": WAIT_S,
+        },
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    isolation.enforce(engine)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _: Any) -> None:
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",  # a commit that was answered survives a power cut
+        "secure_delete = ON",  # deleted rows are overwritten, not only unlinked
+        "foreign_keys = ON",
+        "temp_store = MEMORY",  # no sorted rows in temporary files
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    for name, arguments, function in _SPATIAL:
+        connection.create_function(name, arguments, function, deterministic=True)
+
+
+def _make_envelope(west: float, south: float, east: float, north: float, _srid: int) -> bytes:
+    return bytes(shapely.to_wkb(shapely.box(west, south, east, north)))
+
+
+def _intersects(a: bytes, b: bytes) -> bool:
+    return bool(shapely.intersects(shapely.from_wkb(a), shapely.from_wkb(b)))
+
+
+#: the functions of PostGIS that the store uses, on planar GEOS as there
+_SPATIAL: tuple[tuple[str, int, Callable[..., Any]], ...] = (
+    ("ST_MakeEnvelope", 5, _make_envelope),
+    ("ST_Intersects", 2, _intersects),
+)
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DatabaseError as error:
+        code = _code(error)
+        if code.startswith(_DAMAGED):
+            raise DatabaseDamaged(code) from None
+        if isinstance(error, OperationalError):
+            raise DatabaseUnavailable(code) from None
+        raise
+    except PoolTimeout:
+        raise DatabaseUnavailable("no connection is free") from None
+
+
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+def _code(error: DatabaseError) -> str:
+    """The database's own short code (SQLITE_BUSY, …): its messages may quote what was written."""
+    return str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))

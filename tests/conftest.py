@@ -1,0 +1,117 @@
+"""Databases for every test; what needs PostgreSQL says so where there is none."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import postgres
+from doorstep_server.deployment import NewTenant
+from doorstep_server.settings import Settings
+from postgres import Cluster, ScratchDatabase, Server, why_no_cluster, why_no_server
+from world import DATABASES, World, initialized, opened
+
+
+def require(missing: str | None) -> None:
+    """Without PostgreSQL these tests are skipped, but continuous integration must have it."""
+    if missing is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    require(why_no_server())
+    with postgres.opened() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Server) -> Iterator[ScratchDatabase]:
+    database = postgres_server.new_database()
+    yield database
+    postgres_server.drop(database)
+
+
+@pytest.fixture
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A server that the test may break; an indirect parameter gives its settings."""
+    require(why_no_cluster())
+    with Cluster(getattr(request, "param", None)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=DATABASES)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Where nothing was made yet: once on each kind of database."""
+    home = tmp_path / "home"
+    if request.param == "sqlite":
+        return Settings(home=home)
+    return on_postgres(home, request.getfixturevalue("postgres_database"))
+
+
+def on_postgres(home: Path, database: ScratchDatabase) -> Settings:
+    return Settings(home=home, database_url=database.url, admin_database_url=database.admin_url)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A deployment that was just initialized, to be copied: that is faster than making it."""
+
+    settings: Settings
+    new: NewTenant
+    database: ScratchDatabase | None = None
+
+
+@pytest.fixture(scope="session")
+def made_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    settings = Settings(home=tmp_path_factory.mktemp("made") / "home")
+    return Made(settings, initialized(settings))
+
+
+@pytest.fixture(scope="session")
+def made_on_postgresql(
+    postgres_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
+    database = postgres_server.new_database()
+    settings = on_postgres(tmp_path_factory.mktemp("made") / "home", database)
+    yield Made(settings, initialized(settings), database)
+    postgres_server.drop(database)
+
+
+@pytest.fixture(scope="session")
+def worlds(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], AbstractContextManager[World]]:
+    """Opens a deployment with its first tenant, on a kind of database."""
+
+    @contextmanager
+    def on(kind: str) -> Iterator[World]:
+        made: Made = request.getfixturevalue(f"made_on_{kind}")
+        home = tmp_path_factory.mktemp("world") / "home"
+        shutil.copytree(made.settings.home, home)
+        if made.database is None:
+            with opened(Settings(home=home), made.new) as world:
+                yield world
+            return
+        server: Server = request.getfixturevalue("postgres_server")
+        database = server.new_database(like=made.database)
+        try:
+            with opened(on_postgres(home, database), made.new) as world:
+                yield world
+        finally:
+            server.drop(database)
+
+    return on
+
+
+@pytest.fixture(params=DATABASES)
+def world(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    """A deployment with its first tenant: once on each kind of database."""
+    with worlds(request.param) as world:
+        yield world
