@@ -1,5 +1,6 @@
 """The API's own description."""
 
+from dataclasses import dataclass
 from inspect import cleandoc
 from typing import Any
 
@@ -10,10 +11,20 @@ from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, Schema, SecurityScheme
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    Schema,
+    SecurityScheme,
+)
 from litestar.plugins import InitPlugin
 from litestar.types import Method
 from litestar.typing import FieldDefinition
+from msgspec import inspect
 
 from doorstep_server import __version__
 from doorstep_server.auth import GuardCaller, guard_callers
@@ -27,7 +38,7 @@ next. Lists take `limit` (50, at most 500) and `cursor`.
 
 
 class ClosedStructs(StructSchemaPlugin):
-    """Says of structs that forbid unknown members that they do."""
+    """Says of structs what Litestar leaves out: that they are closed, and every bound."""
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
         """The struct's schema, closed if the struct is."""
@@ -35,10 +46,12 @@ class ClosedStructs(StructSchemaPlugin):
         struct: type[msgspec.Struct] = field_definition.type_
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
-        for described in (schema.properties or {}).values():
-            if isinstance(described, Schema) and described.pattern:
-                # Python's end of text; JSON Schema knows only `$`, which means the same there
-                described.pattern = described.pattern.replace(r"\Z", "$")
+        properties = schema.properties or {}
+        for field in msgspec.structs.fields(struct):
+            kind = inspect.type_info(field.type)
+            _bound(properties[field.encode_name], kind)
+            if isinstance(kind, inspect.Metadata) and kind.extra:
+                properties[field.encode_name] = kind.extra["openapi"]
         return schema
 
 
@@ -48,6 +61,60 @@ class OneDocument(JsonRenderPlugin):
     def receive_router(self, router: Router) -> None:
         """Take out what Litestar adds: a second address, and an HTML page for unknown ones."""
         router.routes = [route for route in router.routes if route.path == router.path]
+
+
+def _bound(schema: object, kind: inspect.Type) -> None:
+    """Lay a type's bounds on its schema; Litestar loses those of items, and of optional ones 0."""
+    if not isinstance(schema, Schema):
+        return  # a reference: its own type bounds it
+    match kind:
+        case inspect.Metadata():
+            _bound(schema, kind.type)
+        case inspect.UnionType():
+            # the bounds of one kind say nothing of the others, such as null
+            for each in kind.types:
+                _bound(schema, each)
+        case inspect.IntType() | inspect.FloatType():
+            schema.minimum, schema.exclusive_minimum = kind.ge, kind.gt
+        case inspect.StrType():
+            schema.min_length, schema.max_length = kind.min_length, kind.max_length
+            # Python's end of text; JSON Schema knows only `$`, which means the same there
+            schema.pattern = kind.pattern and kind.pattern.replace(r"\Z", "$")
+        case inspect.ListType():
+            _bound(schema.items, kind.item_type)
+
+
+@dataclass
+class DescribedOperation(Operation):
+    """An operation with what Litestar says of it set right."""
+
+    def __post_init__(self) -> None:
+        for parameter in self.parameters or ():
+            if isinstance(parameter, Parameter):
+                _without_null(parameter)
+                if parameter.param_in == "header" and self.security == [{"apiKey": []}]:
+                    # `Doorstep-Purpose`: only devices, which read their own, need not say why
+                    parameter.required = True
+        for response in (self.responses or {}).values():
+            if isinstance(response, OpenAPIResponse):
+                for media_type in (response.content or {}).values():
+                    _of_any_kind(media_type)
+
+
+def _without_null(parameter: Parameter) -> None:
+    """What is optional may be left out, but there is no way to send a null."""
+    schema = parameter.schema
+    if isinstance(schema, Schema) and schema.one_of:
+        [kind] = [k for k in schema.one_of if isinstance(k, Schema) and k.type != OpenAPIType.NULL]
+        schema.one_of, schema.type = None, kind.type
+        schema.format = schema.format or kind.format
+
+
+def _of_any_kind(media_type: OpenAPIMediaType) -> None:
+    """An answer of one kind may be one of the other too: an empty page is of both."""
+    schema = media_type.schema
+    if isinstance(schema, Schema) and schema.one_of:
+        schema.any_of, schema.one_of = schema.one_of, None
 
 
 class Described(InitPlugin):
@@ -64,6 +131,7 @@ class Described(InitPlugin):
 def _describe(handler: HTTPRouteHandler) -> None:
     summary, _, rest = cleandoc(handler.fn.__doc__ or "").partition("\n")
     callers = [caller for guard in handler.guards or () for caller in guard_callers(guard)]
+    handler.operation_class = DescribedOperation
     handler.summary = summary
     handler.description = " ".join([*(rest.split() or summary.split()), *map(_who, callers)])
     handler.security = [{caller.scheme: []} for caller in callers] or None

@@ -3,14 +3,17 @@
 That every answer is one the description names is asserted wherever tests call the API (`world`).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4, uuid5
 
 import pytest
 from litestar.handlers import HTTPRouteHandler
 
 import doorstep_server
+from doorstep_server.check_ins.claim import is_random
 from doorstep_server.problems import TYPES
 from doorstep_server.settings import Settings
 from world import World, opened
@@ -106,6 +109,67 @@ def test_every_problem_is_named_by_a_route_and_has_its_page(
 def test_the_geofence_is_described_as_its_three_shapes(document: dict[str, Any]) -> None:
     geofence = document["components"]["schemas"]["NewSite"]["properties"]["geofence"]
     assert [shape["title"] for shape in geofence["oneOf"]] == ["Polygon", "MultiPolygon", "Circle"]
+    for shape in geofence["oneOf"]:
+        assert shape["additionalProperties"] is False
+        # a keyword in Python's spelling says nothing to anybody
+        assert not re.search(r"(min|max)_items|exclusive_minimum|additional_", str(shape))
+
+
+@pytest.mark.parametrize(
+    ("place", "keyword", "bound"),
+    [
+        ("Claim.age_s", "minimum", 0),
+        ("Claim.permission_epoch", "minimum", 0),
+        ("FixClaim.accuracy_m", "minimum", 0),
+        ("Batch.check_ins", "maxItems", 500),
+        ("NewSite.groups.items", "minLength", 1),
+        ("NewSite.purposes.items", "pattern", "^[a-z][a-z0-9_-]{0,63}$"),
+        ("NewPurpose.level", "enum", ["none", "site"]),
+    ],
+)
+def test_a_bound_is_described_wherever_it_stands(
+    document: dict[str, Any], place: str, keyword: str, bound: object
+) -> None:
+    struct, member, *rest = place.split(".")
+    schema = document["components"]["schemas"][struct]["properties"][member]
+    for name in rest:
+        schema = schema[name]
+    assert schema[keyword] == bound
+
+
+def test_no_parameter_can_be_null_and_who_reads_with_a_key_says_why(
+    document: dict[str, Any],
+) -> None:
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert "null" not in str(parameter["schema"]), name
+            if parameter["name"] == "Doorstep-Purpose":
+                assert parameter["required"] is (name != "GET /v1/check-ins")
+
+
+def test_an_empty_page_of_check_ins_is_as_described(document: dict[str, Any]) -> None:
+    """It is a device's page and an admin's alike: `oneOf` would take it for neither."""
+    [answer] = document["paths"]["/v1/check-ins"]["get"]["responses"]["200"]["content"].values()
+    assert len(answer["schema"]["anyOf"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        str(uuid4()),
+        str(uuid4()).upper(),
+        "a2000000-0000-8000-b000-000000000001",
+        "c232ab00-9414-11ec-b3c8-9f6bdeced846",
+        str(uuid5(UUID(int=0), "x")),
+        "a2000000-0000-4000-0000-000000000001",
+        "a2000000-0000-4000-c000-000000000001",
+    ],
+)
+def test_the_ids_that_are_described_are_those_that_are_taken(
+    document: dict[str, Any], text: str
+) -> None:
+    pattern = document["components"]["schemas"]["Claim"]["properties"]["id"]["pattern"]
+    assert bool(re.search(pattern, text)) is is_random(UUID(text))
 
 
 def test_no_address_takes_a_coordinate(document: dict[str, Any]) -> None:

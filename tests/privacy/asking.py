@@ -143,7 +143,6 @@ NAMES: dict[str, Name] = {
     "code": Name(lambda asking: asking.me.new_code(), their_codes, never_a_code),
     "cursor": Name(lambda _: None, their_cursors, never_a_cursor),
     "path name": Name(lambda asking: asking.me.new_purpose(), their_word, never_a_word),
-    "path path": WORD,
     "purpose": Name(lambda _: "visit", their_word, never_a_word),
     "purposes": Name(lambda _: "visit", their_word, never_a_word),
     "Doorstep-Purpose": Name(lambda _: "audit", their_word, never_a_word),

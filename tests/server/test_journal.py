@@ -15,8 +15,8 @@ from doorstep_server.store.database import DatabaseUnavailable
 
 def proposal(purpose: str = "visit") -> Proposal:
     return Proposal(
-        tenant_id=uuid4(), subject_id=uuid4(), kid="k", id=uuid4(), receipt_key=b"", digest=b"", epoch=None,
-        age_s=0, purpose=purpose, day=date(2026, 3, 10), outcome="too-old",
+        tenant_id=uuid4(), subject_id=uuid4(), kid="k", id=uuid4(), receipt_key=b"", digest=b"",
+        epoch=None, age_s=0, purpose=purpose, day=date(2026, 3, 10), outcome="too-old",
     )  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def test_a_charset_that_says_the_obvious_is_fine(phone: Phone, kind: str) -> Non
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "limit=abc", "limit=1&limit=2", "limit=1&limt=2",
-              "site_id=x", "since=12",
+              "site_id=x", "subject_id=null", "since=12",
               "since=2026-03-10T00:00:00", "until=0001-01-01T00:00:00%2B14:00", f"{CANARY}=1"]
 )  # fmt: skip
 def test_a_query_that_is_not_understood_is_refused(tenant: Tenancy, query: str) -> None:

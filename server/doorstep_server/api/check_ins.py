@@ -52,7 +52,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     RAW_MEMBERS: ClassVar = ("check_ins",)
 
-    check_ins: Annotated[list[msgspec.Raw], Meta(description="Each as for a single check-in.")]
+    check_ins: Annotated[
+        list[msgspec.Raw],
+        Meta(
+            description="Each as for a single check-in.",
+            # described only: more are refused by a problem of their own
+            extra_json_schema={"extra": {"max_items": BATCH_LIMIT}},
+        ),
+    ]
     sent_at: AwareTime | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, get, post, put
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -30,13 +31,21 @@ LegalBasis = Literal[
     "legitimate_interests",
 ]
 
+#: a purpose may name the others one day; now they are refused by a problem of their own
+_LEVELS = Schema(
+    type=OpenAPIType.STRING,
+    enum=sorted(AVAILABLE_LEVELS),
+    default=Level.SITE,
+    description="`cell` and `exact` come with a later version.",
+)
+
 
 class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a purpose allows. The defaults are careful ones."""
 
     title: Annotated[str, Meta(min_length=1, max_length=200)]
     legal_basis: LegalBasis
-    level: Level = Level.SITE
+    level: Annotated[Level, Meta(extra={"openapi": _LEVELS})] = Level.SITE
     time_precision_s: Annotated[
         int, Meta(ge=60, le=86_400, description="Stored times are cut to a multiple of this.")
     ] = 900

@@ -1,13 +1,19 @@
 """Reading personal data needs a reason: a registered purpose, or one of a few fixed ones."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar.params import HeaderParameter
 
+from doorstep_server.check_ins.claim import PURPOSE_NAME
 from doorstep_server.policies import Policy
 from doorstep_server.problems import Refusal
 
 REASONS = frozenset({"operations", "support", "review", "privacy-request", "audit"})
+#: as OpenAPI describes what the header takes
+_ANY_OF: list[dict[str, Any]] = [
+    {"enum": sorted(REASONS)},
+    {"pattern": PURPOSE_NAME.replace(r"\Z", "$")},
+]
 
 PurposeHeader = Annotated[
     str | None,
@@ -16,6 +22,7 @@ PurposeHeader = Annotated[
         description="Why personal data is read: a registered purpose, or one of "
         + ", ".join(f"`{reason}`" for reason in sorted(REASONS))
         + ". Required for API keys.",
+        schema_extra={"any_of": _ANY_OF},
     ),
 ]
 

@@ -44,7 +44,12 @@ class NewSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     geofence: GeofenceDocument
     timezone: Annotated[
-        str, Meta(max_length=64, description="IANA name, such as America/Sao_Paulo.")
+        str,
+        Meta(
+            max_length=64,
+            description="IANA name, such as America/Sao_Paulo.",
+            examples=["America/Sao_Paulo"],
+        ),
     ]
     external_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     tolerance_m: Annotated[

@@ -9,13 +9,20 @@ from msgspec import Meta
 
 from doorstep_geofences import LONGEST_AGE_S, Fix
 
+RANDOM_UUID_VERSIONS = frozenset({4, 8})
+#: the same, as the API describes it
+RANDOM_UUID = (
+    "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[48][0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$"
+)
+
 #: the largest sequence number that every JSON reader can hold exactly
 MAX_SEQUENCE = 2**53 - 1
 
+PURPOSE_NAME = r"^[a-z][a-z0-9_-]{0,63}\Z"
 PurposeName = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z][a-z0-9_-]{0,63}\Z",
+        pattern=PURPOSE_NAME,
         description="Lower-case letters, digits, `_` and `-`, beginning with a letter.",
     ),
 ]
@@ -71,7 +78,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     id: Annotated[
         UUID,
-        Meta(description="Made by the app: a random UUID, version 4 or 8."),
+        Meta(
+            description="Made by the app: a random UUID, version 4 or 8.",
+            extra_json_schema={"extra": {"pattern": RANDOM_UUID}},
+        ),
     ]
     purpose: PurposeName
     fix: FixClaim
@@ -82,9 +92,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     permission_epoch: (
         Annotated[Epoch, Meta(description="Under which the position was captured.")] | None
     ) = None
-
-
-RANDOM_UUID_VERSIONS = frozenset({4, 8})
 
 
 def is_random(check_in_id: UUID) -> bool:

@@ -1,0 +1,321 @@
+"""What the API says of itself, tried out: schemathesis with all its checks over our OpenAPI.
+
+In this process, by schemathesis' engine: that is what its command line runs, with every phase
+(examples, coverage, fuzzing, stateful) and every check. The requests go through the application as
+it is served, as those of a second process of one deployment, and on the world's clock: to a
+process with the true time, the times that are made up would hardly ever be recent.
+
+By hand for longer, with other draws each time:
+
+    DOORSTEP_FUZZ_EXAMPLES=1000 DOORSTEP_FUZZ_SEED=7 pytest -s tests/contract/test_schemathesis.py
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import schemathesis
+from litestar.types import ASGIApp
+from schemathesis import AuthContext, Case, HookContext, Response
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import Failure
+from schemathesis.engine import events, from_schema
+from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
+from schemathesis.schemas import BaseSchema
+
+from doorstep_server.app import build_app, make_services
+from doorstep_server.asgi import logged, patient
+from world import DATABASES, INSIDE, Phone, World
+
+#: for each route; the coverage phase makes as many cases as the description has corners
+EXAMPLES = int(os.environ.get("DOORSTEP_FUZZ_EXAMPLES", "10"))
+#: a scenario whose repetition went otherwise ends the stateful phase: the world remembers. So many
+#: examples are drawn in rounds, each with its own seed
+ROUND = 25
+SEED = int(os.environ.get("DOORSTEP_FUZZ_SEED", "1"))
+
+#: (check, code of the problem that was answered) by which routes, and why it cannot hold there
+_EXCLUDED: dict[tuple[str, str | None], tuple[str, set[str]]] = {
+    ("positive_data_acceptance", "invalid-cursor"): (
+        "only the page before knows a cursor",
+        {
+            "GET /v1/api-keys",
+            "GET /v1/check-ins",
+            "GET /v1/devices",
+            "GET /v1/purposes",
+            "GET /v1/sites",
+            "GET /v1/sites/{site_id}/versions",
+            "GET /v1/subjects",
+        },
+    ),
+    ("positive_data_acceptance", "purpose-required"): (
+        "which purposes are registered is the tenant's to say",
+        {
+            "GET /v1/check-ins",
+            "GET /v1/devices",
+            "GET /v1/subjects",
+            "GET /v1/subjects/{subject_id}",
+        },
+    ),
+    ("positive_data_acceptance", "invalid-parameter"): (
+        "a device may name no subject but its own",
+        {"GET /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "geofence-invalid"): (
+        "JSON Schema cannot say that a ring is closed and crosses nothing",
+        {"POST /v1/sites", "PUT /v1/sites/{site_id}"},
+    ),
+    ("positive_data_acceptance", "timezone-unknown"): (
+        "the time zones are the system's, some 600",
+        {"POST /v1/sites", "PUT /v1/sites/{site_id}"},
+    ),
+    ("positive_data_acceptance", "too-old"): (
+        "how old a time is depends on the clock",
+        {"POST /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "id-reused"): (
+        "an id that was used is one as any other",
+        {"POST /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "enrollment-code-invalid"): (
+        "only an admin knows a code",
+        {"POST /v1/enrollments"},
+    ),
+    ("positive_data_acceptance", "sequence-too-far-ahead"): (
+        "how far is too far depends on the reports before",
+        {"PUT /v1/device/permission"},
+    ),
+    ("use_after_free", None): (
+        "it deactivates: what verdicts were judged by stays to be read",
+        {"DELETE /v1/sites/{site_id}"},
+    ),
+}
+
+
+def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+    """A hook of schemathesis: whether a failure counts."""
+    nowhere: tuple[str, set[str]] = ("", set())
+    return not any(
+        failure.operation in _EXCLUDED.get((check, problem(response)), nowhere)[1]
+        for check in failure.checks
+    )
+
+
+def problem(answer: Response) -> str | None:
+    """The code of the problem that an answer is."""
+    [media_type] = answer.headers.get("content-type", [""])
+    return json.loads(answer.content)["code"] if "problem" in media_type else None
+
+
+@dataclass
+class Seen:
+    """What a run saw."""
+
+    cases: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    #: by route, of requests by its own method
+    statuses: dict[str, Counter[int]] = field(default_factory=dict)
+    #: the first of each kind
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, event: events.ScenarioFinished) -> None:
+        recorder = event.recorder
+        self.cases[event.phase.value] += len(recorder.interactions)
+        for case_id, checks in recorder.checks.items():
+            self.checks.update(check.name for check in checks)
+            answer = recorder.interactions[case_id].response
+            case = recorder.cases[case_id].value
+            if answer is not None and answer.request.method == case.operation.method.upper():
+                statuses = self.statuses.setdefault(case.operation.label, Counter())
+                statuses[answer.status_code] += 1
+            for failed in (check.failure_info for check in checks if check.failure_info):
+                kind = (failed.failure.operation, type(failed.failure).__name__)
+                code = problem(answer) if answer is not None else None
+                sample = f"{failed.failure.message}\n{failed.code_sample[:2000]}"
+                self.failures.setdefault(f"{kind} {code}", sample)
+
+    def reached(self) -> set[str]:
+        """The routes that did what they are for."""
+        return {
+            route
+            for route, statuses in self.statuses.items()
+            if any(200 <= status < 300 for status in statuses)
+        }
+
+    def report(self) -> str:
+        return "\n".join(
+            [
+                f"cases: {dict(self.cases)}",
+                *(f"{check}: {count}" for check, count in sorted(self.checks.items())),
+                *(f"{route}: {dict(seen)}" for route, seen in sorted(self.statuses.items())),
+                *(f"\n## {kind}\n{sample}" for kind, sample in sorted(self.failures.items())),
+            ]
+        )
+
+
+def run(schema: BaseSchema, seen: Seen) -> None:
+    """Run every phase that is not turned off, with every check."""
+    schema.hook(filter_failure)
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioFinished):
+            seen.add(event)
+        elif isinstance(event, events.NonFatalError):
+            seen.failures[event.label] = repr(event.value)
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+
+
+@pytest.fixture(params=DATABASES)
+def world(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    with worlds(request.param) as world:
+        world.first.site()
+        yield world
+
+
+@pytest.fixture
+def served(world: World) -> ASGIApp:
+    """The application as a second process of the deployment serves it."""
+    services = make_services(world.settings, world.clock)
+    # guesses at codes come without end here; the throttle has its own tests
+    services.enrollment_throttle.failures = 1_000_000
+    return logged(patient(build_app(services)))
+
+
+def rounds(app: ASGIApp, world: World, *, coverage: bool) -> Iterator[BaseSchema]:
+    """Our OpenAPI to run with each seed; the corners are the same for every seed."""
+    for number in range(max(1, EXAMPLES // ROUND)):
+        yield loaded(app, world, SEED + number, coverage=coverage and number == 0)
+
+
+def loaded(app: ASGIApp, world: World, seed: int, *, coverage: bool) -> BaseSchema:
+    """Our OpenAPI, with what no description tells: requests shall get behind the first refusal."""
+    admin, person = world.first.admin, world.first.subject()["id"]
+    spare = admin.post("/v1/api-keys", {"name": "spare", "scopes": ["sites:read"]}).json()["id"]
+    values = {
+        "header.Doorstep-Purpose": ["operations", "audit"],
+        "path.device_id": [world.first.phone().device_id],
+        "path.kid": [spare],
+        "path.name": ["visit"],
+        "path.subject_id": [person],
+        "body.purpose": ["visit"],
+        "body.version": [1],
+        "body.timezone": ["America/Sao_Paulo", "Asia/Tokyo"],
+        "body.code": [world.first.code(person) for _ in range(20)],
+        "body.geofence.center[*]": [INSIDE["lon"], INSIDE["lat"], 0],
+        "body.geofence.radius_m": [120],
+        "body.fix.captured_at": [world.clock.now.isoformat()],
+        "body.fix.lat": [INSIDE["lat"]],
+        "body.fix.lon": [INSIDE["lon"]],
+    }
+    examples = min(EXAMPLES, ROUND)
+    config = {
+        "seed": seed,
+        "continue-on-failure": True,
+        "generation": {"deterministic": True, "database": "none", "max-examples": examples},
+        "phases": {
+            "coverage": {"enabled": coverage},
+            "stateful": {"generation": {"max-examples": 3 * examples}},
+        },
+        "dictionaries": {place: {"values": known} for place, known in values.items()},
+        "parameters": {place: {"dictionary": place, "probability": 0.7} for place in values},
+    }
+    return schemathesis.openapi.from_asgi(
+        "/openapi.json", app, config=SchemathesisConfig.from_dict(config)
+    )
+
+
+@dataclass
+class Callers:
+    """Who calls: an admin, and phones."""
+
+    key: str
+    phone: Phone
+    #: what it reports of its permission must not stop the check-ins of the other
+    reporting: Phone
+
+    def credential(self, case: Case) -> str | None:
+        """In the way that the route takes; where it takes both, a reason is given by an admin."""
+        security = case.operation.definition.raw.get("security", [])
+        schemes = {scheme for each in security for scheme in each}
+        if case.operation.label == "PUT /v1/device/permission":
+            return self.reporting.token
+        if "deviceToken" in schemes and "Doorstep-Purpose" not in case.headers:
+            return self.phone.token
+        return self.key if "apiKey" in schemes else None
+
+    def own_ids(self) -> set[str]:
+        return {self.key.split("_")[1], self.phone.device_id, self.reporting.device_id}
+
+
+@contextmanager
+def calling(schema: BaseSchema, callers: Callers) -> Iterator[None]:
+    """Present credentials, and let nobody revoke their own: the rest would only be refused."""
+
+    @schema.auth(refresh_interval=None)
+    class Presented:
+        def get(self, case: Case, context: AuthContext) -> str | None:
+            return callers.credential(case)
+
+        def set(self, case: Case, data: str, context: AuthContext) -> None:
+            case.headers["Authorization"] = f"Bearer {data}"
+
+    def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+        if case.method == "DELETE" and callers.own_ids() & set(case.path_parameters.values()):
+            case.path_parameters = {name: str(uuid4()) for name in case.path_parameters}
+        case.body = as_written(case.body)
+
+    schemathesis.hook(before_call)  # no schema takes this one for itself
+    try:
+        yield
+    finally:
+        GLOBAL_HOOK_DISPATCHER.unregister(before_call)
+
+
+def as_written(value: Any) -> Any:
+    """Whole numbers without a point: JSON Schema takes 1.0 for an integer, our reader does not."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [as_written(item) for item in value]
+        case dict():
+            return {name: as_written(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def routes(schema: BaseSchema, *, closed: bool) -> set[str]:
+    """All that are described, or those that ask who is calling."""
+    found = (result.ok() for result in schema.get_all_operations())
+    return {route.label for route in found if not closed or route.definition.raw.get("security")}
+
+
+def test_the_api_is_as_it_says(world: World, served: ASGIApp) -> None:
+    callers = Callers(world.first.new.api_key, world.first.phone(), world.first.phone())
+    seen = Seen()
+    for schema in rounds(served, world, coverage=True):
+        with calling(schema, callers):
+            run(schema, seen)
+    print(seen.report())
+    assert not seen.failures, seen.report()
+    assert seen.cases.keys() == {"examples", "coverage", "fuzzing", "stateful"}
+    assert seen.reached() == routes(schema, closed=False)
+
+
+def test_without_authorization_nothing_is_given(world: World, served: ASGIApp) -> None:
+    seen = Seen()
+    # the corners of what is refused before it is read would tell nothing more
+    for schema in rounds(served, world, coverage=False):
+        run(schema, seen)
+    print(seen.report())
+    assert not seen.failures, seen.report()
+    assert seen.statuses.keys() >= routes(schema, closed=True)
+    assert seen.reached().isdisjoint(routes(schema, closed=True))
