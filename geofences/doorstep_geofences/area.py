@@ -20,7 +20,7 @@ Longitudes are taken in the turn around the fence's middle: 180 is -180, and wha
 across that meridian is near.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -55,15 +55,26 @@ class Bounds:
             assert geofence.radius_m is not None
             west, south = east, north = geofence.center
             margin_m = geofence.radius_m + tolerance_m
-        # The longest margin in degrees that any scale of the area gives.
+        return cls(west=west, south=south, east=east, north=north).grown(margin_m)
+
+    @classmethod
+    def around(cls, lon: float, lat: float, reach_m: float) -> Self:
+        """The box of all that is so near to a place; around a pole, of every longitude."""
+        return cls(west=lon, south=lat, east=lon, north=lat).grown(reach_m)
+
+    def grown(self, margin_m: float) -> Self:
+        """Wider on each side by the longest margin in degrees that any scale of it gives."""
         lat_margin = margin_m / SHORTEST_LAT_DEGREE_M
-        poleward_lat = max(abs(south), abs(north)) + lat_margin
-        lon_margin = margin_m / Plane.at(poleward_lat).lon_degree_m
-        return cls(
-            west=west - lon_margin,
-            south=south - lat_margin,
-            east=east + lon_margin,
-            north=north + lat_margin,
+        poleward_lat = self.poleward_lat + lat_margin
+        lon_margin = 360.0
+        if poleward_lat < 90.0:
+            lon_margin = margin_m / Plane.at(poleward_lat).lon_degree_m
+        return replace(
+            self,
+            west=self.west - lon_margin,
+            south=self.south - lat_margin,
+            east=self.east + lon_margin,
+            north=self.north + lat_margin,
         )
 
     def on_the_map(self) -> Polygon | MultiPolygon:

@@ -22,6 +22,7 @@ from doorstep_server.api import (
     health,
     pages,
     purposes,
+    site_search,
     sites,
     subjects,
 )
@@ -60,6 +61,7 @@ ROUTES: list[ControllerRouterHandler] = [
     sites.deactivate,
     sites.versions,
     sites.try_position,
+    site_search.search,
     purposes.list_all,
     purposes.create,
     purposes.read,

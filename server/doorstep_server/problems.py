@@ -152,6 +152,11 @@ TYPES = _table(
         "`reason` says what is wrong with it, and `at` where.",
     ),
     ProblemType(
+        "search-invalid", 422, "That is no part of the map",
+        "Give `bbox` (west, south, east, north, in degrees; west above east crosses the 180° "
+        "meridian) or `near`, and only one of them.",
+    ),
+    ProblemType(
         "timezone-unknown", 422, "There is no such time zone",
         "Use an IANA name, such as America/Sao_Paulo.",
     ),

@@ -14,7 +14,7 @@ from litestar.types import Message
 
 from doorstep_server.asgi import logged
 from doorstep_server.problems import TYPES
-from world import DATABASES, Phone, Tenancy, World
+from world import DATABASES, SQUARE, Phone, Tenancy, World
 
 MARKER = "marker-90c4"
 REASON = {"Doorstep-Purpose": "support"}
@@ -313,3 +313,41 @@ def test_a_head_is_logged_and_served_as_one(world: World) -> None:
     asyncio.run(logged(world.client.app)(scope, receive, send))
     assert seen == [("HEAD", "http.response.start", b""), ("HEAD", "http.response.body", b"")]
     assert scope["method"] == "HEAD"
+
+
+# -- text that no database keeps ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/sites", {"name": "a\0b", "geofence": SQUARE, "timezone": "UTC"}),
+        ("/v1/sites", {"name": "x", "external_id": "\0", "geofence": SQUARE, "timezone": "UTC"}),
+        ("/v1/sites", {"name": "x", "groups": ["\0"], "geofence": SQUARE, "timezone": "UTC"}),
+        ("/v1/sites", {"name": "x", "geofence": SQUARE, "timezone": "UTC\0"}),
+        ("/v1/subjects", {"external_id": "a\0"}),
+        ("/v1/subjects", {"external_id": "a", "groups": ["\0b"]}),
+        ("/v1/purposes", {"name": "x", "title": "\0", "legal_basis": "contract"}),
+        ("/v1/api-keys", {"name": "\0", "scopes": ["sites:read"]}),
+    ],
+)
+def test_text_with_a_null_character_is_refused(
+    tenant: Tenancy, path: str, body: dict[str, Any]
+) -> None:
+    answer = tenant.admin.post(path, json=body)
+    assert answer.status_code in {400, 422}, answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/purposes/a%00b", "/v1/api-keys/%00"])
+def test_an_address_with_a_null_character_names_nothing(tenant: Tenancy, path: str) -> None:
+    method = "DELETE" if "keys" in path else "GET"
+    answer = tenant.admin.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+def test_text_of_every_other_kind_comes_back_as_it_was_sent(tenant: Tenancy) -> None:
+    text = "\x01\u200b\ufeff\U0001f3e0 '\"\\;--%s{}\n\x7f\u202e"
+    body = {"name": text, "external_id": text, "geofence": SQUARE, "timezone": "UTC"}
+    site = tenant.admin.post("/v1/sites", json={**body, "groups": [text]}).json()
+    again = tenant.admin.get(f"/v1/sites/{site['id']}").json()
+    assert (again["name"], again["external_id"], again["groups"]) == (text, text, [text])

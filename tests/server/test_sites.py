@@ -1,13 +1,16 @@
 """Authorized locations: made, changed, kept as history, tried."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
+from shapely import box
 
+from doorstep_geofences import Bounds
 from doorstep_server.cli import main
 from world import FAR_OUTSIDE, INSIDE, NOON, SQUARE, Tenancy, World
 
@@ -310,3 +313,116 @@ def test_a_file_that_is_no_geojson_is_told_in_a_sentence(
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
+
+
+# -- searching the map -------------------------------------------------------------------------
+
+
+def found(tenant: Tenancy, **part: Any) -> list[str]:
+    answer = tenant.admin.post("/v1/sites/search", json=part)
+    assert answer.status_code == 200, answer.text
+    return sorted(site["name"] for site in answer.json()["items"])
+
+
+def circle(lon: float, lat: float, radius_m: float) -> dict[str, Any]:
+    return {"type": "Circle", "center": [lon, lat], "radius_m": radius_m}
+
+
+def test_a_box_finds_the_sites_whose_extent_it_meets(tenant: Tenancy) -> None:
+    tenant.site(name="square")
+    tenant.site(name="far", geofence=circle(10, 10, 100))
+    tenant.site(name="grown", geofence=circle(10.002, 10, 10), tolerance_m=150)
+    left = tenant.site(name="left", geofence=circle(10, 10.0001, 50))
+    tenant.admin.delete(f"/v1/sites/{left['id']}")
+    assert found(tenant, bbox=[-46.7, -23.6, -46.6, -23.5]) == ["square"]
+    # a corner is enough; what was deactivated is still on the map
+    assert found(tenant, bbox=[10.0008, 9.99, 10.0009, 10.01]) == ["far", "grown"]
+    assert found(tenant, bbox=[9.9, 9.9, 10.0001, 10.1]) == ["far", "left"]
+    assert found(tenant, bbox=[-180, -90, 180, 90]) == ["far", "grown", "left", "square"]
+    assert found(tenant, bbox=[-46.655, -23.561, -46.655, -23.561]) == ["square"]
+
+
+def test_a_box_may_cross_the_180th_meridian(tenant: Tenancy) -> None:
+    tenant.site(name="west of it", geofence=circle(179.9999, -17, 50))
+    tenant.site(name="east of it", geofence=circle(-179.99, -17, 50))
+    tenant.site(name="greenwich", geofence=circle(0, -17, 50))
+    assert found(tenant, bbox=[179.5, -18, -179.995, -16]) == ["west of it"]
+    assert found(tenant, bbox=[179.5, -18, -179.5, -16]) == ["east of it", "west of it"]
+    # the circle reaches across
+    assert found(tenant, bbox=[-180, -18, -179.9999, -16]) == ["west of it"]
+    assert found(tenant, near={"center": [-179.9999, -17], "radius_m": 100}) == ["west of it"]
+
+
+def test_near_is_measured_to_the_nearest_part(tenant: Tenancy) -> None:
+    tenant.site(name="square")
+    tenant.site(name="hole", geofence=circle(-46.655, -23.55, 100), tolerance_m=50)
+    edge_lat = -23.5600
+    assert found(tenant, near={"center": [-46.655, edge_lat + 0.0009], "radius_m": 90}) == []
+    assert found(tenant, near={"center": [-46.655, edge_lat + 0.0009], "radius_m": 110}) == [
+        "square"
+    ]
+    assert found(tenant, near={"center": [-46.655, -23.561], "radius_m": 0}) == ["square"]
+    assert found(tenant, near={"center": [-46.655, -23.55], "radius_m": 0}) == ["hole"]
+    assert found(tenant, near={"center": [0, 90], "radius_m": 100_000}) == []
+
+
+def test_a_search_is_paged_and_its_cursor_is_its_own(tenant: Tenancy) -> None:
+    for number in range(12):
+        near_it = number % 3 == 0
+        tenant.site(name=f"{number:02}", geofence=circle(10 + 0.0001 * number, 10, 20))
+        # in the box around what is near, and yet too far
+        tenant.site(name="corner", geofence=circle(10.0060, 10.0060, 1)) if near_it else None
+    part = {"near": {"center": [10, 10], "radius_m": 700}}
+    names, cursor = [], None
+    for _ in range(20):
+        query = "?limit=5" + (f"&cursor={cursor}" if cursor else "")
+        page = tenant.admin.post(f"/v1/sites/search{query}", json=part).json()
+        names += [site["name"] for site in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+        assert len(page["items"]) == 5
+        elsewhere = {"near": {"center": [10, 10], "radius_m": 701}}
+        other = tenant.admin.post(f"/v1/sites/search?cursor={cursor}", json=elsewhere)
+        assert (other.status_code, other.json()["code"]) == (400, "invalid-cursor")
+    assert sorted(names) == [f"{number:02}" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"bbox": None},
+        {"bbox": [0, 0, 1, 1], "near": {"center": [0, 0], "radius_m": 1}},
+        {"bbox": [0, 1, 1, 0]},
+        {"bbox": [0, -91, 1, 0]},
+        {"near": {"center": [0, 91], "radius_m": 1}},
+    ],
+)
+def test_what_is_no_part_of_the_map_is_refused(tenant: Tenancy, part: dict[str, Any]) -> None:
+    answer = tenant.admin.post("/v1/sites/search", json=part)
+    assert (answer.status_code, answer.json()["code"]) == (422, "search-invalid")
+
+
+def test_a_search_finds_what_looking_at_every_site_finds(tenant: Tenancy) -> None:
+    """Both databases, their index and the meridian against Shapely alone."""
+    draws = random.Random(7)
+    boxes = {}
+    for number in range(60):
+        lon, lat = draws.uniform(-180, 180), draws.uniform(-80, 80)
+        radius_m = draws.choice([50, 5_000, 90_000])
+        tenant.site(name=str(number), geofence=circle(lon, lat, radius_m))
+        boxes[str(number)] = Bounds.around(lon, lat, radius_m).on_the_map()
+    for _ in range(40):
+        west, east = draws.uniform(-180, 180), draws.uniform(-180, 180)
+        south, north = sorted(draws.uniform(-85, 85) for _ in range(2))
+        turns = [(west, east)] if west <= east else [(west, 180), (-180, east)]
+        expected = sorted(
+            name
+            for name, extent in boxes.items()
+            if any(extent.intersects(box(w, south, e, north)) for w, e in turns)
+        )
+        page = tenant.admin.post(
+            "/v1/sites/search?limit=500", json={"bbox": [west, south, east, north]}
+        ).json()
+        assert sorted(site["name"] for site in page["items"]) == expected

@@ -19,7 +19,7 @@ from doorstep_server.scopes import ALL_SCOPES, READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import api_keys
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.wire import StrictJson
+from doorstep_server.wire import StrictJson, Text
 
 ScopeName = Literal[ALL_SCOPES]  # type: ignore[valid-type]
 
@@ -27,7 +27,7 @@ ScopeName = Literal[ALL_SCOPES]  # type: ignore[valid-type]
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key to make. `write` includes `read`."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: Annotated[Text, Meta(min_length=1, max_length=200)]
     scopes: Annotated[list[ScopeName], Meta(min_length=1, max_length=16)]
 
 

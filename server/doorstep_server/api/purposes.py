@@ -20,7 +20,7 @@ from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import purposes
-from doorstep_server.wire import StrictJson
+from doorstep_server.wire import StrictJson, Text
 
 LegalBasis = Literal[
     "consent",
@@ -43,7 +43,7 @@ _LEVELS = Schema(
 class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a purpose allows. The defaults are careful ones."""
 
-    title: Annotated[str, Meta(min_length=1, max_length=200)]
+    title: Annotated[Text, Meta(min_length=1, max_length=200)]
     legal_basis: LegalBasis
     level: Annotated[Level, Meta(extra={"openapi": _LEVELS})] = Level.SITE
     time_precision_s: Annotated[

@@ -35,13 +35,13 @@ from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import Connection, sites
 from doorstep_server.store.sites import Conflict, SiteContent, StoredSite
-from doorstep_server.wire import GEOFENCE_BODY_BYTES, StrictJson
+from doorstep_server.wire import GEOFENCE_BODY_BYTES, StrictJson, Text
 
 
 class NewSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An authorized location."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: Annotated[Text, Meta(min_length=1, max_length=200)]
     geofence: GeofenceDocument
     timezone: Annotated[
         str,
@@ -51,7 +51,7 @@ class NewSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             examples=["America/Sao_Paulo"],
         ),
     ]
-    external_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    external_id: Annotated[Text, Meta(min_length=1, max_length=200)] | None = None
     tolerance_m: Annotated[
         float, Meta(ge=0, le=1_000, description="The geofence is grown by this before judging.")
     ] = 0.0

@@ -19,9 +19,9 @@ from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import subjects
 from doorstep_server.store.subjects import Subject
-from doorstep_server.wire import StrictJson
+from doorstep_server.wire import StrictJson, Text
 
-GroupName = Annotated[str, Meta(min_length=1, max_length=64)]
+GroupName = Annotated[Text, Meta(min_length=1, max_length=64)]
 Groups = Annotated[list[GroupName], Meta(max_length=100)]
 
 
@@ -29,7 +29,7 @@ class NewSubject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A person to know."""
 
     external_id: Annotated[
-        str,
+        Text,
         Meta(
             min_length=1,
             max_length=200,

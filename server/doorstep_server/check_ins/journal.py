@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from doorstep_server.store.check_ins import Proposal, Refused, Settled
-from doorstep_server.store.database import DatabaseUnavailable
+from doorstep_server.store.database import Conflicted, DatabaseUnavailable
 
 Commit = Callable[[Sequence[Proposal]], Awaitable[list[Settled | Refused]]]
 
@@ -107,15 +107,24 @@ class Journal:
     async def _committed(self, proposals: list[Proposal]) -> list[Result]:
         """Commit a group; if it fails as a whole, each proposal alone, so only a bad one fails."""
         try:
-            return list(await self._commit(proposals))
+            return list(await self._settled(proposals))
+        except Conflicted:
+            return [await self._alone(proposal) for proposal in proposals]
         except DatabaseUnavailable:
             return [Failed()] * len(proposals)
         except Exception:  # noqa: BLE001 - whatever it is, one row must not take the others along
             return [await self._alone(proposal) for proposal in proposals]
 
+    async def _settled(self, proposals: list[Proposal]) -> list[Settled | Refused]:
+        """Once more where another process was faster: then its receipts answer what it settled."""
+        try:
+            return await self._commit(proposals)
+        except Conflicted:
+            return await self._commit(proposals)
+
     async def _alone(self, proposal: Proposal) -> Result:
         try:
-            [result] = await self._commit([proposal])
+            [result] = await self._settled([proposal])
         except DatabaseUnavailable:
             return Failed()
         except Exception as cause:  # noqa: BLE001 - reported to the one caller it concerns

@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from shapely import Point
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from shapely import MultiPolygon, Point, Polygon
+from sqlalchemy import Connection, Row, Select, func, insert, literal, select, update
 
 from doorstep_geofences import Bounds, Geofence
+from doorstep_server.store.columns import Shape
 from doorstep_server.store.schema import site_versions, sites
 from doorstep_server.store.tenants import note_change
 
@@ -130,6 +131,29 @@ def page(
 ) -> list[StoredSite]:
     """Current versions in the order of their ids."""
     query = _current(tenant_id)
+    if after is not None:
+        query = query.where(sites.c.site_id > after)
+    rows = connection.execute(query.order_by(sites.c.site_id).limit(limit))
+    return [_site(row) for row in rows]
+
+
+def page_within(
+    connection: Connection,
+    tenant_id: UUID,
+    part: Polygon | MultiPolygon,
+    *,
+    after: UUID | None,
+    limit: int,
+) -> list[StoredSite]:
+    """Current versions whose extent meets a part of the map, in the order of their ids.
+
+    The boxes are compared by `ST_Intersects`, which is planar GEOS on both databases. PostGIS's
+    index serves `&&` only: its ST_Intersects is not known to leak nothing (see `grants`).
+    """
+    extent, given = site_versions.c.extent, literal(part, Shape())
+    query = _current(tenant_id).where(func.ST_Intersects(extent, given))
+    if connection.dialect.name == "postgresql":
+        query = query.where(extent.op("&&", is_comparison=True)(given))
     if after is not None:
         query = query.where(sites.c.site_id > after)
     rows = connection.execute(query.order_by(sites.c.site_id).limit(limit))

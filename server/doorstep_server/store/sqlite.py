@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,23 +139,12 @@ def _prepare(connection: sqlite3.Connection, _: Any) -> None:
         "temp_store = MEMORY",  # no sorted rows in temporary files
     ):
         connection.execute(f"PRAGMA {pragma}")
-    for name, arguments, function in _SPATIAL:
-        connection.create_function(name, arguments, function, deterministic=True)
-
-
-def _make_envelope(west: float, south: float, east: float, north: float, _srid: int) -> bytes:
-    return bytes(shapely.to_wkb(shapely.box(west, south, east, north)))
+    # the one function of PostGIS that the store uses, on planar GEOS as there
+    connection.create_function("ST_Intersects", 2, _intersects, deterministic=True)
 
 
 def _intersects(a: bytes, b: bytes) -> bool:
     return bool(shapely.intersects(shapely.from_wkb(a), shapely.from_wkb(b)))
-
-
-#: the functions of PostGIS that the store uses, on planar GEOS as there
-_SPATIAL: tuple[tuple[str, int, Callable[..., Any]], ...] = (
-    ("ST_MakeEnvelope", 5, _make_envelope),
-    ("ST_Intersects", 2, _intersects),
-)
 
 
 @contextmanager
