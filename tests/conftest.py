@@ -13,7 +13,7 @@ import postgres
 from doorstep_server.deployment import NewTenant
 from doorstep_server.settings import Settings
 from postgres import Cluster, ScratchDatabase, Server, why_no_cluster, why_no_server
-from world import DATABASES, World, initialized, opened
+from world import DATABASES, World, initialized, on_postgres, opened
 
 
 def require(missing: str | None) -> None:
@@ -51,10 +51,6 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if request.param == "sqlite":
         return Settings(home=home)
     return on_postgres(home, request.getfixturevalue("postgres_database"))
-
-
-def on_postgres(home: Path, database: ScratchDatabase) -> Settings:
-    return Settings(home=home, database_url=database.url, admin_database_url=database.admin_url)
 
 
 @dataclass(frozen=True)

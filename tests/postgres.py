@@ -416,6 +416,10 @@ class Server:
         url = aimed(self.admin_url, database=name, user=self.login, password=self.password)
         return ScratchDatabase(name, url, self._admin_url(name))
 
+    def url_of(self, database: str, user: str, password: str) -> str:
+        """Where a role of a test's own connects."""
+        return aimed(self.admin_url, database=database, user=user, password=password)
+
     def drop(self, database: ScratchDatabase) -> None:
         sql(self.admin_url, f'DROP DATABASE IF EXISTS "{database.name}" WITH (FORCE)')
         self._made.discard(database.name)

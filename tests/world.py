@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -17,7 +18,7 @@ from litestar.testing import TestClient
 
 import postgres
 from doorstep_server import deployment
-from doorstep_server.app import build_app, make_services
+from doorstep_server.app import build_app, follow_changes, make_services
 from doorstep_server.deployment import NewTenant
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
@@ -243,6 +244,10 @@ def behind(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
         return list(database.execute(statement))
 
 
+def on_postgres(home: Path, database: postgres.ScratchDatabase) -> Settings:
+    return Settings(home=home, database_url=database.url, admin_database_url=database.admin_url)
+
+
 def initialized(settings: Settings) -> NewTenant:
     """Make a deployment with a first tenant."""
     new = deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
@@ -256,7 +261,9 @@ def opened(settings: Settings, new: NewTenant | None = None) -> Iterator[World]:
     clock = Clock()
     new = new or deployment.initialize(settings, NOON, tenant=deployment.new_tenant("First"))
     services = make_services(settings, clock)
-    with TestClient(build_app(services), raise_server_exceptions=False) as client:
+    # what has expired goes when a test says so
+    app = build_app(services, background=[follow_changes])
+    with TestClient(app, raise_server_exceptions=False) as client:
         world = World(settings, clock, services, client)
         if new is not None:
             world.first = Tenancy(world, new)

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -107,21 +108,33 @@ async def _commit(database: Database, group: Sequence[Proposal]) -> list[Settled
     return await database.write(reach, lambda connection: commit_group(connection, group))
 
 
+def follow_changes(services: Services) -> Coroutine[Any, Any, None]:
+    """See what other processes change."""
+    return keep_fresh(services.policies)
+
+
+def let_go(services: Services) -> Coroutine[Any, Any, None]:
+    """Let go of what has expired."""
+    return retention.keep_running(services.database, services.now)
+
+
+Background = Callable[[Services], Coroutine[Any, Any, None]]
+#: what a server does beside answering
+BACKGROUND: tuple[Background, ...] = (follow_changes, let_go)
+
+
 @asynccontextmanager
-async def _running(services: Services, _: Litestar) -> AsyncIterator[None]:
-    """While the app runs: follow changes, let go of what expired; at the end, settle what waits."""
-    at_work = [
-        asyncio.create_task(keep_fresh(services.policies), name="follow changes"),
-        asyncio.create_task(
-            retention.keep_running(services.database, services.now), name="retention"
-        ),
-    ]
+async def _running(
+    services: Services, background: Sequence[Background], _: Litestar
+) -> AsyncIterator[None]:
+    """While the app runs: what is done beside; at the end, settle what waits, then close."""
+    at_work = [asyncio.create_task(work(services), name=work.__name__) for work in background]
     try:
         yield
     finally:
         for task in at_work:
             task.cancel()
-        await asyncio.wait(at_work)
+        await asyncio.gather(*at_work, return_exceptions=True)
         await services.journal.drain()
         await services.database.close()
 
@@ -131,7 +144,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> Lites
     return build_app(make_services(settings, clock))
 
 
-def build_app(services: Services) -> Litestar:
+def build_app(services: Services, background: Sequence[Background] = BACKGROUND) -> Litestar:
     """The API on services that were already made."""
     app = Litestar(
         route_handlers=ROUTES,
@@ -146,7 +159,7 @@ def build_app(services: Services) -> Litestar:
         request_max_body_size=SMALL_BODY_BYTES,
         openapi_config=openapi.config(),
         plugins=[openapi.ClosedStructs(), openapi.Described()],
-        lifespan=[partial(_running, services)],
+        lifespan=[partial(_running, services, background)],
         state=State({"authenticator": services.authenticator}),
         logging_config=None,
         debug=False,

@@ -1,7 +1,7 @@
 """Retention: what has expired goes, and what check-ins need to be dropped later is there in time.
 
 Each piece of work is a short transaction of its own, so that check-ins go on in between. Several
-processes may all do this: on PostgreSQL each piece is done by one of them.
+processes may all do this, one piece after the other.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ async def run(database: Database, today: date) -> Report:
     known = [tenant.tenant_id for tenant in await database.read(DIRECTORY, tenants.all_tenants)]
     longest = timedelta(days=await database.read(Reach.of_all(known), _longest(known)))
     report = Report(
-        partitions_made=await _mine(
+        partitions_made=await _alone(
             database, NOTHING, lambda c: retention.make_partitions(c, today, longest)
         ),
-        partitions_dropped=await _mine(
+        partitions_dropped=await _alone(
             database, NOTHING, lambda c: retention.drop_partitions(c, today)
         ),
         check_ins_deleted=await _deleted(database, known, retention.delete_check_ins, today),
@@ -78,11 +78,16 @@ async def _deleted(
         def piece(connection: Connection, tenant_id: UUID = tenant_id) -> int:
             return delete(connection, tenant_id, today)
 
-        while deleted := await _mine(database, Reach.of(tenant_id), piece):
+        while deleted := await _alone(database, Reach.of(tenant_id), piece):
             total += deleted
     return total
 
 
-async def _mine(database: Database, reach: Reach, work: Callable[[Connection], int]) -> int:
-    """Do a piece of work, unless another process is at it."""
-    return await database.write(reach, lambda c: work(c) if retention.is_mine(c) else 0)
+async def _alone(database: Database, reach: Reach, work: Callable[[Connection], int]) -> int:
+    """Do a piece of work while no other process does one."""
+
+    def piece(connection: Connection) -> int:
+        retention.alone(connection)
+        return work(connection)
+
+    return await database.write(reach, piece)

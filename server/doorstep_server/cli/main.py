@@ -10,6 +10,7 @@ from doorstep_server import __version__, settings
 from doorstep_server.cli.demo import demo
 from doorstep_server.cli.deployments import init, migrate_command, tenants_group
 from doorstep_server.cli.errors import TOLD
+from doorstep_server.cli.retention import retention_group
 from doorstep_server.cli.serving import serve
 from doorstep_server.cli.sites import sites_group
 from doorstep_server.cli.subjects import subjects_group
@@ -46,5 +47,6 @@ main.add_command(migrate_command)
 main.add_command(tenants_group)
 main.add_command(sites_group)
 main.add_command(subjects_group)
+main.add_command(retention_group)
 main.add_command(serve)
 main.add_command(demo)

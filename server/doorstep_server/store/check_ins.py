@@ -7,7 +7,7 @@ if after, its answer was not given yet.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import groupby
@@ -238,16 +238,20 @@ def _records(
         and receipt.record_expires_on is not None
         and receipt.record_expires_on > proposal.day
     }
-    if not places:
-        return {}
+    found = _stored(connection, tenant_id, places) if places else []
+    return {places[record.expires_on, record.id]: record for record in found}
+
+
+def _stored(
+    connection: Connection, tenant_id: UUID, places: Iterable[tuple[date, UUID]]
+) -> list[CheckInRecord]:
     query = select(check_ins).where(
         check_ins.c.tenant_id == tenant_id,
         # said apart, so that only the partitions of these days are looked into
         check_ins.c.expires_on.in_({expires_on for expires_on, _ in places}),
         tuple_(check_ins.c.expires_on, check_ins.c.id).in_(list(places)),
     )
-    found = [_record(row) for row in connection.execute(query)]
-    return {places[record.expires_on, record.id]: record for record in found}
+    return [_record(row) for row in connection.execute(query)]
 
 
 def _record(row: Row[Any]) -> CheckInRecord:

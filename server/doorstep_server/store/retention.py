@@ -21,11 +21,10 @@ AT_ONCE = 500
 _KEEPING = 0x0D0023E7E
 
 
-def is_mine(connection: Connection) -> bool:
-    """Whether this transaction may do such work: on PostgreSQL one at a time does."""
-    if connection.dialect.name != "postgresql":
-        return True
-    return bool(connection.execute(text(f"SELECT pg_try_advisory_xact_lock({_KEEPING})")).scalar())
+def alone(connection: Connection) -> None:
+    """Until this transaction ends, no other does such work (on SQLite none writes anyway)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_KEEPING})"))
 
 
 def longest_days(connection: Connection, tenant_id: UUID) -> int:
@@ -38,7 +37,9 @@ def make_partitions(connection: Connection, today: date, longest: timedelta) -> 
     """Make the partitions that check-ins kept for so long will need, 8 weeks ahead; how many."""
     if connection.dialect.name != "postgresql":
         return 0
-    making = select(func.doorstep_make_partitions(today, today + longest + AHEAD))
+    # what expires today is never written any more
+    first, last = today + timedelta(days=1), today + longest + AHEAD
+    making = select(func.doorstep_make_partitions(first, last))
     return int(connection.execute(making).scalar_one())
 
 

@@ -1,0 +1,180 @@
+"""Every statement names its tenant, or it does not run: on both databases alike."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, delete, insert, literal, or_, select, union_all, update
+
+import doorstep_server.store
+from doorstep_server.store import tenants as tenant_functions
+from doorstep_server.store.isolation import TenantNotNamed
+from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
+from doorstep_server.store.schema import (
+    changes,
+    check_ins,
+    receipts,
+    site_versions,
+    sites,
+    tallies,
+    tenants,
+)
+from world import Tenancy, World
+
+MINE, THEIRS = UUID(int=1), UUID(int=2)
+SITE = {"tenant_id": MINE, "site_id": uuid4(), "version": 1, "external_id": None}
+
+NAMED: dict[str, Callable[[], Any]] = {
+    "select": lambda: select(sites).where(sites.c.tenant_id == MINE),
+    "of a list": lambda: select(sites).where(sites.c.tenant_id.in_([MINE])),
+    "of an empty list": lambda: select(sites).where(sites.c.tenant_id.in_([])),
+    "select and more": lambda: select(sites).where(
+        sites.c.tenant_id == MINE, or_(sites.c.version == 1, sites.c.version == 2)
+    ),
+    "join": lambda: (
+        select(sites)
+        .join(site_versions, sites.c.site_id == site_versions.c.site_id)
+        .where(sites.c.tenant_id == MINE, site_versions.c.tenant_id == MINE)
+    ),
+    "nested": lambda: select(sites).where(
+        sites.c.tenant_id == MINE,
+        sites.c.site_id.in_(
+            select(site_versions.c.site_id).where(site_versions.c.tenant_id == MINE)
+        ),
+    ),
+    "update": lambda: update(sites).where(sites.c.tenant_id == MINE).values(version=2),
+    "delete": lambda: delete(receipts).where(receipts.c.tenant_id == MINE),
+    "of no tenant's table": lambda: select(literal(1)),
+}
+
+UNNAMED: dict[str, Callable[[], Any]] = {
+    "nothing": lambda: select(sites),
+    "nothing, counted": lambda: select(sites.c.version).limit(1),
+    "another": lambda: select(sites).where(sites.c.tenant_id == THEIRS),
+    "another beside mine": lambda: select(sites).where(sites.c.tenant_id.in_([MINE, THEIRS])),
+    "all but one": lambda: select(sites).where(sites.c.tenant_id != THEIRS),
+    "above one": lambda: select(sites).where(sites.c.tenant_id >= MINE),
+    "one or else": lambda: select(sites).where(
+        or_(sites.c.tenant_id == MINE, sites.c.version == 1)
+    ),
+    "not it": lambda: select(sites).where(~(sites.c.tenant_id == MINE)),
+    "itself": lambda: select(sites).where(sites.c.tenant_id == sites.c.tenant_id),
+    "one of two tables": lambda: (
+        select(sites)
+        .join(site_versions, sites.c.site_id == site_versions.c.site_id)
+        .where(sites.c.tenant_id == MINE)
+    ),
+    "the other by an outer join": lambda: (
+        select(sites)
+        .outerjoin(site_versions, sites.c.tenant_id == site_versions.c.tenant_id)
+        .where(sites.c.tenant_id == MINE)
+    ),
+    "not in the nested one": lambda: select(sites).where(
+        sites.c.tenant_id == MINE, sites.c.site_id.in_(select(site_versions.c.site_id))
+    ),
+    "not in the column": lambda: select(
+        sites.c.version, select(site_versions.c.name).limit(1).scalar_subquery()
+    ).where(sites.c.tenant_id == MINE),
+    "not in what is read from": lambda: select(select(sites).subquery()),
+    "not in a common table": lambda: select(select(sites).cte()),
+    "one of a union": lambda: union_all(
+        select(sites.c.version).where(sites.c.tenant_id == MINE), select(sites.c.version)
+    ),
+    "an alias": lambda: select(sites.alias()),
+    "update": lambda: update(sites).values(version=2),
+    "update another's": lambda: update(sites).where(sites.c.tenant_id == THEIRS).values(version=2),
+    "delete": lambda: delete(tallies),
+    "insert another's": lambda: insert(sites).values(**{**SITE, "tenant_id": THEIRS}),
+    "insert nobody's": lambda: insert(sites).values(
+        **{k: v for k, v in SITE.items() if k != "tenant_id"}
+    ),
+    "insert what is selected": lambda: insert(sites).from_select(
+        list(SITE), select(sites).where(sites.c.tenant_id == MINE)
+    ),
+    "the list of tenants": lambda: select(tenants),
+    "a handle": lambda: select(tenants).where(tenants.c.handle == "abcdef"),
+    "versions of all": lambda: select(changes),
+    "parts": lambda: select(check_ins).where(check_ins.c.expires_on.is_(None)),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_statement_that_names_its_tenant_runs(world: World, name: str) -> None:
+    database = world.services.database
+    database.write_now(Reach.of(MINE), lambda c: c.execute(NAMED[name]()))
+
+
+@pytest.mark.filterwarnings("ignore:Column 'sites.tenant_id' is marked")
+@pytest.mark.parametrize("name", UNNAMED)
+def test_a_statement_that_does_not_is_never_run(world: World, name: str) -> None:
+    database = world.services.database
+    with pytest.raises(TenantNotNamed):
+        database.write_now(Reach.of(MINE), lambda c: c.execute(UNNAMED[name]()))
+
+
+def test_what_was_allowed_for_one_is_not_for_the_next(world: World) -> None:
+    """The same statement, whose shape is remembered by now, with another value."""
+
+    def look(tenant_id: UUID) -> Callable[[Connection], Any]:
+        return lambda c: c.execute(select(sites).where(sites.c.tenant_id == tenant_id)).all()
+
+    database = world.services.database
+    for _ in range(2):
+        assert database.read_now(Reach.of(MINE), look(MINE)) == []
+        with pytest.raises(TenantNotNamed):
+            database.read_now(Reach.of(MINE), look(THEIRS))
+    assert database.read_now(Reach.of(MINE, THEIRS), look(THEIRS)) == []
+
+
+def test_of_many_rows_each_must_be_within_reach(world: World) -> None:
+    rows = [{**SITE, "site_id": uuid4()}, {**SITE, "site_id": uuid4(), "tenant_id": THEIRS}]
+    with pytest.raises(TenantNotNamed):
+        world.services.database.write_now(Reach.of(MINE), lambda c: c.execute(insert(sites), rows))
+
+
+def test_without_a_reach_nothing_is_within(world: World) -> None:
+    with pytest.raises(TenantNotNamed):
+        world.services.database.read_now(NOTHING, lambda c: c.execute(NAMED["select"]()))
+
+
+def test_the_list_of_tenants_is_for_the_operator_and_a_handle_for_who_shows_it(
+    world: World, tenant: Tenancy
+) -> None:
+    database, mine = world.services.database, tenant.new.tenant
+    other = world.tenant("Other").new.tenant
+    found = database.read_now(DIRECTORY, tenant_functions.all_tenants)
+    assert {t.tenant_id for t in found} == {mine.tenant_id, other.tenant_id}
+    by_handle = Reach.by_handle(mine.handle)
+    looked_up = database.read_now(by_handle, lambda c: tenant_functions.by_handle(c, mine.handle))
+    assert looked_up == mine
+    for forbidden in (
+        lambda c: tenant_functions.by_handle(c, other.handle),
+        lambda c: tenant_functions.by_id(c, mine.tenant_id),
+        lambda c: tenant_functions.version(c, mine.tenant_id),
+        tenant_functions.all_tenants,
+    ):
+        with pytest.raises(TenantNotNamed):
+            database.read_now(by_handle, forbidden)
+    with pytest.raises(TenantNotNamed):
+        database.read_now(DIRECTORY, lambda c: tenant_functions.version(c, mine.tenant_id))
+
+
+#: what speaks SQL as text: nothing of it touches rows of tenants but to lock, to make and to drop
+AS_TEXT = {"grants", "locks", "migrate", "postgres", "reach", "retention", "sqlite"}
+
+
+def test_what_reads_and_writes_rows_speaks_no_sql_as_text() -> None:
+    """Text is not looked into, so only what must may use it."""
+    folder = Path(doorstep_server.store.__file__).parent
+    speakers = {
+        file.stem
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.alias) and node.name in {"text", "literal_column"})
+        or (isinstance(node, ast.Attribute) and node.attr == "exec_driver_sql")
+    }
+    assert {"check_ins", "sites", "devices"} <= {file.stem for file in folder.glob("*.py")}
+    assert speakers <= AS_TEXT

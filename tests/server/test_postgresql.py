@@ -1,0 +1,506 @@
+"""What PostgreSQL itself keeps: roles, row level security, partitions; that indexes are used."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asyncpg import InsufficientPrivilegeError
+from shapely import box
+from sqlalchemy import event
+
+from doorstep_server import deployment
+from doorstep_server.retention import run as retention_run
+from doorstep_server.settings import Settings
+from doorstep_server.store import Connection, check_ins, devices, migrate, retention, sites
+from doorstep_server.store.check_ins import Filter
+from doorstep_server.store.database import AccessRefused, DatabaseUnavailable
+from doorstep_server.store.reach import NOTHING, Reach
+from doorstep_server.store.schema import metadata
+from postgres import ScratchDatabase, Server, Session, session, sql, wait_until
+from world import FAR_OUTSIDE, NOON, Phone, World, initialized, opened
+
+OF_TENANTS = sorted(table.name for table in metadata.tables.values() if "tenant_id" in table.c)
+TODAY = NOON.date()
+
+
+@pytest.fixture
+def world(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[World]:
+    with worlds("postgresql") as world:
+        yield world
+
+
+@pytest.fixture
+def two(world: World) -> tuple[UUID, UUID]:
+    """Two tenants with rows in every table."""
+    for tenancy in (world.first, other := world.tenant("Other")):
+        tenancy.site()
+        phone = tenancy.phone()
+        assert phone.check_in(phone.claim()).status_code == 201
+        assert phone.check_in(phone.claim(FAR_OUTSIDE)).status_code == 201
+    return world.first.new.tenant.tenant_id, other.new.tenant.tenant_id
+
+
+@pytest.fixture
+def phone_of_first(world: World) -> Phone:
+    world.first.site()
+    return world.first.phone()
+
+
+@contextmanager
+def login(world: World) -> Iterator[Session]:
+    """As the server connects: with the database's own tools in the server's place."""
+    assert world.settings.database_url is not None
+    with session(world.settings.database_url) as held:
+        yield held
+
+
+def enter(held: Session, *tenant_ids: UUID) -> None:
+    """Begin a transaction as the server does."""
+    held.run("BEGIN")
+    held.run("SELECT set_config('role', 'doorstep_app', true)")
+    named = ",".join(str(tenant_id) for tenant_id in tenant_ids)
+    held.run(f"SELECT set_config('doorstep.tenants', '{named}', true)")
+
+
+def counts(held: Session) -> dict[str, int]:
+    return {table: held.run(f"SELECT count(*) FROM {table}")[0][0] for table in OF_TENANTS}
+
+
+# -- row level security ------------------------------------------------------------------------
+
+
+def test_without_a_named_tenant_there_are_no_rows(world: World, two: tuple[UUID, UUID]) -> None:
+    everything = {t: world.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
+    assert all(everything.values()), f"a table without rows proves nothing: {everything}"
+    with login(world) as held:
+        enter(held)
+        assert set(counts(held).values()) == {0}
+
+
+def test_only_rows_of_named_tenants_are_there(world: World, two: tuple[UUID, UUID]) -> None:
+    """One connection for all, as the smallest pool: what one transaction named ends with it."""
+    everything = {t: world.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
+    with login(world) as held:
+        seen = []
+        for named in ((two[0],), (two[1],), two, ()):
+            enter(held, *named)
+            found = {row[0] for t in OF_TENANTS for row in held.run(f"SELECT tenant_id FROM {t}")}
+            assert found == set(named)
+            seen.append(counts(held))
+            held.run("COMMIT")
+        first, second, both, none = seen
+        assert {t: first[t] + second[t] for t in OF_TENANTS} == both == everything
+        assert set(none.values()) == {0}
+
+
+def test_a_connection_that_took_no_role_is_bound_as_well(
+    world: World, two: tuple[UUID, UUID]
+) -> None:
+    with login(world) as held:
+        assert set(counts(held).values()) == {0}
+        with pytest.raises(InsufficientPrivilegeError):
+            held.run("INSERT INTO sites VALUES ($1, $2, 1, NULL)", two[0], uuid4())
+
+
+def test_a_row_of_another_tenant_is_not_written(world: World, two: tuple[UUID, UUID]) -> None:
+    mine, theirs = two
+    with login(world) as held:
+        enter(held, mine)
+        with pytest.raises(InsufficientPrivilegeError, match="row-level security"):
+            held.run("INSERT INTO sites VALUES ($1, $2, 1, NULL)", theirs, uuid4())
+        held.run("ROLLBACK")
+        enter(held, mine)
+        held.run("UPDATE sites SET version = 7")
+        held.run("DELETE FROM receipts")
+        held.run("COMMIT")
+    left = "SELECT count(*) FROM receipts WHERE tenant_id = "
+    assert world.rows(f"SELECT version FROM sites WHERE tenant_id = '{theirs}'") == [(1,)]
+    assert world.rows(f"{left}'{theirs}'") == [(2,)]
+    assert world.rows(f"{left}'{mine}'") == [(0,)]
+
+
+def test_a_tenant_is_found_by_its_handle_and_by_no_other_way(world: World) -> None:
+    handle = world.first.new.tenant.handle
+    world.tenant("Other")
+    with login(world) as held:
+        enter(held)
+        held.run(f"SELECT set_config('doorstep.handle', '{handle}', true)")
+        assert held.run("SELECT handle FROM tenants") == [(handle,)]
+        held.run("SELECT set_config('doorstep.handle', '', true)")
+        assert held.run("SELECT handle FROM tenants") == []
+
+
+def test_every_table_of_tenants_is_secured_and_binds_its_owner(world: World) -> None:
+    """From the catalog, so that a new table is covered on the day it is added."""
+    secured = world.rows(
+        "SELECT relname FROM pg_class c WHERE relrowsecurity AND relforcerowsecurity "
+        "AND EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid)"
+    )
+    assert sorted(name for (name,) in secured) == OF_TENANTS
+
+
+def test_the_role_may_do_what_the_server_does_and_no_more(world: World) -> None:
+    [attributes] = world.rows(
+        "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin "
+        "FROM pg_roles WHERE rolname = 'doorstep_app'"
+    )
+    assert not any(attributes)
+    assert world.rows("SELECT count(*) FROM pg_class WHERE relowner = 'doorstep_app'::regrole") == [
+        (0,)
+    ]
+    for forbidden in (
+        "UPDATE check_ins SET reason = 'inside'",
+        "DELETE FROM check_ins",
+        "TRUNCATE receipts",
+        "DELETE FROM tenants",
+        "UPDATE tenants SET name = 'x'",
+        "UPDATE deployment SET keyring_id = keyring_id",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "DELETE FROM devices",
+        "UPDATE site_versions SET name = 'x'",
+        "SELECT * FROM check_ins_default",
+        "SELECT * FROM check_ins_20260309",
+        "ALTER TABLE sites DISABLE ROW LEVEL SECURITY",
+        "CREATE TABLE mine (x integer)",
+        "DROP TABLE check_ins_20260309",
+    ):
+        with login(world) as held:
+            enter(held, world.first.new.tenant.tenant_id)
+            with pytest.raises(InsufficientPrivilegeError):
+                held.run(forbidden)
+
+
+def test_a_group_that_spans_tenants_names_exactly_them(world: World) -> None:
+    """Phones of two tenants at once, so that groups mix; a third tenant looks on."""
+    tenancies = [world.first, world.tenant("Second"), world.tenant("Third")]
+    phones = []
+    for tenancy in tenancies[:2]:
+        tenancy.site()
+        phones.append(tenancy.phone())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: phones[n % 2].check_in(phones[n % 2].claim()), range(40)))
+    assert {answer.status_code for answer in answers} == {201}
+    by_tenant = world.rows("SELECT tenant_id, count(*) FROM check_ins GROUP BY 1")
+    ids = [tenancy.new.tenant.tenant_id for tenancy in tenancies]
+    assert dict(by_tenant) == {ids[0]: 20, ids[1]: 20}
+
+
+# -- who makes and who serves ------------------------------------------------------------------
+
+
+def test_a_server_that_cannot_take_the_role_does_not_start(world: World) -> None:
+    [(user,)] = sql(str(world.settings.database_url), "SELECT session_user")
+    world.rows(f'REVOKE doorstep_app FROM "{user}"')
+    with pytest.raises(AccessRefused, match="DOORSTEP_ADMIN_DATABASE_URL"):
+        deployment.open_deployment(world.settings)
+    answer = world.client.get("/health/ready")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    world.rows(f'GRANT doorstep_app TO "{user}"')
+    assert world.client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE check_ins DISABLE ROW LEVEL SECURITY",
+        "ALTER ROLE doorstep_app BYPASSRLS",
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+    ],
+)
+def test_a_server_that_nothing_binds_or_that_may_not_write_is_not_ready(
+    world: World, statement: str
+) -> None:
+    assert world.client.get("/health/ready").status_code == 200
+    [(name,)] = world.rows("SELECT current_database()")
+    try:
+        world.rows(statement.format(f'"{name}"'))
+        # what was set for a database holds for new connections
+        world.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        # the first finds its connection gone, the second is on a new one
+        for _ in range(2):
+            assert world.client.get("/health/ready").status_code == 503
+        assert world.client.get("/health/live").status_code == 200
+    finally:
+        if "BYPASSRLS" in statement:  # of all databases of the server
+            sql(str(world.settings.admin_database_url), "ALTER ROLE doorstep_app NOBYPASSRLS")
+
+
+def test_an_owner_need_not_be_a_superuser(
+    postgres_server: Server, postgres_database: ScratchDatabase, tmp_path: Path
+) -> None:
+    """Where a superuser has made PostGIS, an owner who may make roles makes the rest.
+
+    It is bound by row level security as everybody: it makes the schema, and reads nothing.
+    """
+    owner = f"doorstep_test_{uuid4().hex[:8]}"
+    postgres_database.sql(f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'x'")
+    postgres_database.sql(f'ALTER DATABASE "{postgres_database.name}" OWNER TO {owner}')
+    as_owner = postgres_server.url_of(postgres_database.name, owner, "x")
+    settings = Settings(
+        home=tmp_path / "home",
+        database_url=postgres_database.url,
+        admin_database_url=as_owner,
+    )
+    try:
+        with opened(settings, initialized(settings)) as world:
+            world.first.site()
+            phone = world.first.phone()
+            assert phone.check_in(phone.claim()).json()["outcome"] == "accepted"
+            assert world.rows("SELECT count(*) FROM check_ins") == [(0,)]
+            assert postgres_database.sql("SELECT count(*) FROM check_ins") == [(1,)]
+            report = asyncio.run(_retention(settings, date(2026, 9, 1)))
+            assert report.partitions_dropped > 0
+        with deployment.closed_after(deployment.database(settings)) as database:
+            database.administer(lambda c: migrate.downgrade(c, "0001"))
+            database.administer(migrate.migrate)
+    finally:
+        postgres_database.sql(f"REASSIGN OWNED BY {owner} TO CURRENT_USER")
+        postgres_database.sql(f"DROP OWNED BY {owner}")
+        postgres_database.sql(f"DROP ROLE {owner}")
+
+
+async def _retention(settings: Settings, today: date) -> Any:
+    database, _ = deployment.open_deployment(settings)
+    try:
+        return await retention_run(database, today)
+    finally:
+        await database.close()
+
+
+# -- partitions and retention ------------------------------------------------------------------
+
+
+def partitions(world: World) -> list[date]:
+    """The weeks that have one."""
+    names = world.rows(
+        "SELECT relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
+        "WHERE inhparent = 'check_ins'::regclass AND relname <> 'check_ins_default' ORDER BY 1"
+    )
+    return [datetime.strptime(name[-8:], "%Y%m%d").date() for (name,) in names]  # noqa: DTZ007
+
+
+def where_rows_are(world: World) -> set[str]:
+    found = world.rows("SELECT DISTINCT tableoid::regclass::text FROM check_ins")
+    return {name for (name,) in found}
+
+
+def keep(world: World, today: date) -> Any:
+    return asyncio.run(_retention(world.settings, today))
+
+
+def test_partitions_are_there_eight_weeks_before_a_check_in_needs_them(world: World) -> None:
+    keep(world, TODAY)
+    weeks = partitions(world)
+    assert weeks == [weeks[0] + timedelta(weeks=n) for n in range(len(weeks))]
+    assert weeks[0] <= TODAY
+    assert weeks[-1] + timedelta(days=6) >= TODAY + timedelta(days=60, weeks=8)
+    assert all(week.isoweekday() == 1 for week in weeks)
+
+
+def test_a_row_goes_into_its_week_and_what_is_further_ahead_into_the_default(
+    world: World, phone_of_first: Phone
+) -> None:
+    phone = phone_of_first
+    assert phone.check_in(phone.claim()).status_code == 201
+    assert where_rows_are(world) == {"check_ins_20260504"}  # 60 days after 10 March is 9 May
+    world.first.purpose("proof", retention_days=365)
+    assert phone.check_in(phone.claim() | {"purpose": "proof"}).status_code == 201
+    assert where_rows_are(world) == {"check_ins_20260504", "check_ins_default"}
+    before = world.rows("SELECT * FROM check_ins ORDER BY id")
+    assert keep(world, TODAY).partitions_made > 0
+    assert where_rows_are(world) == {"check_ins_20260504", "check_ins_20270308"}
+    assert world.rows("SELECT * FROM check_ins ORDER BY id") == before
+
+
+def test_a_partition_is_dropped_when_all_in_it_has_expired(
+    world: World, phone_of_first: Phone
+) -> None:
+    phone = phone_of_first
+    phone.check_in(phone.claim())  # expires on Saturday, 9 May, in the week of the 4th
+    assert keep(world, date(2026, 5, 9)).partitions_dropped > 0
+    assert where_rows_are(world) == {"check_ins_20260504"}
+    assert keep(world, date(2026, 5, 10)).partitions_dropped == 1
+    assert where_rows_are(world) == set()
+    assert partitions(world)[0] == date(2026, 5, 11)
+    assert keep(world, date(2026, 5, 10)).partitions_dropped == 0
+
+
+def test_who_asks_cannot_make_time_pass(world: World, phone_of_first: Phone) -> None:
+    """The server's role may have expired partitions dropped; the database looks at the clock."""
+    world.clock.now = datetime.now(UTC)
+    assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+    with login(world) as held:
+        enter(held)
+        held.run("SELECT doorstep_drop_expired('2199-01-01')")
+        held.run("COMMIT")
+    assert world.rows("SELECT count(*) FROM check_ins") == [(1,)]
+
+
+def test_expired_rows_in_the_default_go_as_well(world: World, phone_of_first: Phone) -> None:
+    phone_of_first.check_in(phone_of_first.claim())
+    world.rows("UPDATE check_ins SET expires_on = '2026-02-01'")
+    assert where_rows_are(world) == {"check_ins_default"}
+    keep(world, date(2026, 1, 31))
+    assert where_rows_are(world) != set()
+    keep(world, date(2026, 2, 1))
+    assert where_rows_are(world) == set()
+
+
+def test_making_partitions_does_not_hold_up_check_ins_for_long(
+    world: World, phone_of_first: Phone
+) -> None:
+    """A transaction that uses the table for long: the work gives up, and comes again later."""
+    with session(str(world.settings.admin_database_url)) as other:
+        other.run("BEGIN")
+        other.run("SELECT count(*) FROM check_ins")
+        with pytest.raises(DatabaseUnavailable, match="55P03"):
+            keep(world, date(2026, 9, 1))
+        assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+        other.run("COMMIT")
+    assert keep(world, date(2026, 9, 1)).partitions_dropped > 0
+
+
+def test_one_process_at_a_time_does_such_work(world: World) -> None:
+    database = world.services.database
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with ThreadPoolExecutor(1) as another:
+
+        def held(connection: Connection) -> Any:
+            retention.alone(connection)
+            second = another.submit(database.write_now, NOTHING, retention.alone)
+            wait_until(lambda: world.rows(waiting) == [(1,)], "the second waits")
+            return second
+
+        database.write_now(NOTHING, held).result()
+
+
+# -- indexes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def full(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[World]:
+    """Enough rows that it matters how they are found."""
+    with worlds("postgresql") as world:
+        tenant_id = world.first.new.tenant.tenant_id
+        world.first.site()
+        phone = world.first.phone()
+        assert phone.check_in(phone.claim()).status_code == 201
+        world.rows(
+            f"""
+            WITH made AS (
+                INSERT INTO sites SELECT '{tenant_id}', gen_random_uuid(), 1, NULL
+                FROM generate_series(1, 20000) RETURNING *
+            )
+            INSERT INTO site_versions (tenant_id, site_id, version, name, shape, radius_m, extent,
+                tolerance_m, assurance, max_accuracy_m, timezone, purposes, groups, active,
+                valid_from)
+            SELECT tenant_id, site_id, 1, 'x', place, 50, ST_Expand(place, 0.001), 0, 'standard',
+                100, 'UTC', '[]', '[]', true, now()
+            FROM (SELECT *, ST_SetSRID(ST_Point(random() * 340 - 170, random() * 160 - 80), 4326)
+                  AS place FROM made) AS placed
+            """
+        )
+        copied = "purpose, policy_version, legal_basis, level, site_id, site_version, action"
+        world.rows(
+            f"""
+            INSERT INTO check_ins (tenant_id, expires_on, id, subject_ref, time, {copied},
+                outcome, reason, evidence)
+            SELECT tenant_id, expires_on - (n % 50), gen_random_uuid(), subject_ref,
+                time - n * interval '1 minute', {copied}, outcome, reason, evidence
+            FROM check_ins, generate_series(1, 20000) AS n
+            """
+        )
+        world.rows(
+            f"""
+            INSERT INTO receipts SELECT '{tenant_id}', uuid_send(gen_random_uuid()), '\\x0000',
+                DATE '2026-03-19' - n % 7, NULL, NULL FROM generate_series(1, 20000) AS n
+            """
+        )
+        world.rows("ANALYZE")
+        yield world
+
+
+def plan(world: World, function: Callable[[Connection], object]) -> str:
+    """How PostgreSQL runs a store function's statements, bound as the server is."""
+    tenant_id = world.first.new.tenant.tenant_id
+    plans: list[str] = []
+    statements: list[tuple[str, Any]] = []
+
+    def collected(connection: Connection) -> None:
+        def note(_: Any, __: Any, statement: str, parameters: Any, ___: Any, ____: bool) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        function(connection)
+        event.remove(connection, "before_cursor_execute", note)
+        for statement, parameters in statements:
+            rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
+            plans.extend(row[0] for row in rows)
+
+    world.services.database.read_now(Reach.of(tenant_id), collected)
+    return "\n".join(plans)
+
+
+def test_searching_an_area_uses_its_index(full: World) -> None:
+    tenant_id = full.first.new.tenant.tenant_id
+    shown = plan(
+        full,
+        lambda c: sites.page_within(c, tenant_id, box(10, 10, 11, 11), after=None, limit=51),
+    )
+    assert "ix_site_versions_extent" in shown, shown
+
+
+def test_without_the_owners_word_the_search_still_finds_what_is_there(full: World) -> None:
+    """The index serves only what is known to leak nothing; a superuser has said so of `&&`."""
+    tenant_id = full.first.new.tenant.tenant_id
+
+    def look(connection: Connection) -> object:
+        return sites.page_within(connection, tenant_id, box(10, 10, 40, 40), after=None, limit=500)
+
+    with_index = full.read(tenant_id, look)
+    full.rows("ALTER FUNCTION geometry_overlaps(geometry, geometry) NOT LEAKPROOF")
+    try:
+        assert "ix_site_versions_extent" not in plan(full, look)
+        assert full.read(tenant_id, look) == with_index
+    finally:
+        full.rows("ALTER FUNCTION geometry_overlaps(geometry, geometry) LEAKPROOF")
+
+
+def test_the_way_of_a_check_in_reads_no_table_from_end_to_end(full: World) -> None:
+    tenant_id = full.first.new.tenant.tenant_id
+    [(expires_on, check_in_id)] = full.rows("SELECT expires_on, id FROM check_ins LIMIT 1")
+    shown = plan(
+        full,
+        lambda c: (
+            check_ins._receipts(c, tenant_id, [random.randbytes(16) for _ in range(20)]),
+            check_ins._stored(c, tenant_id, {(expires_on, check_in_id)}),
+            check_ins.page(c, tenant_id, Filter(today=TODAY), before=None, limit=51),
+            devices.standings(c, tenant_id, ["a" * 16]),
+            devices.find_token(c, tenant_id, "a" * 16),
+        ),
+    )
+    scanned = {
+        line.split(" on ")[1].split()[0] for line in shown.splitlines() if "Seq Scan" in line
+    }
+    # these have a handful of rows
+    assert scanned <= {"device_tokens", "devices", "subjects"}, shown
+
+
+def test_a_retry_looks_into_one_partition(full: World) -> None:
+    tenant_id = full.first.new.tenant.tenant_id
+    [(expires_on, check_in_id)] = full.rows("SELECT expires_on, id FROM check_ins LIMIT 1")
+    shown = plan(full, lambda c: check_ins._stored(c, tenant_id, {(expires_on, check_in_id)}))
+    assert shown.count("check_ins_2") in {1, 2}, shown
