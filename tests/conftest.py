@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import postgres
+import served
 from doorstep_server.deployment import NewTenant
 from doorstep_server.settings import Settings
 from postgres import Cluster, ScratchDatabase, Server, why_no_cluster, why_no_server
@@ -34,6 +35,21 @@ def postgres_database(postgres_server: Server) -> Iterator[ScratchDatabase]:
     database = postgres_server.new_database()
     yield database
     postgres_server.drop(database)
+
+
+@pytest.fixture(scope="session")
+def environments(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
+    """What a process needs in its environment to use a kind of database, a new one each time."""
+
+    def of(kind: str) -> dict[str, str]:
+        if kind == "sqlite":
+            return {}
+        server: Server = request.getfixturevalue("postgres_server")
+        database = server.new_database()
+        # of a module's fixture, so it goes when the server does
+        return served.on_postgres(database)
+
+    return of
 
 
 @pytest.fixture

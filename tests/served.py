@@ -11,12 +11,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from postgres import ScratchDatabase
 
 START_WITHIN_S = 60
 
@@ -82,24 +84,42 @@ def doorstep(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "doorstep_server", "--home", str(home), *arguments]
 
 
-def init(home: Path) -> str:
+def on_postgres(database: ScratchDatabase) -> dict[str, str]:
+    """The environment of a server on PostgreSQL."""
+    return {
+        "DOORSTEP_DATABASE_URL": database.url,
+        "DOORSTEP_ADMIN_DATABASE_URL": database.admin_url,
+    }
+
+
+def init(home: Path, environment: Mapping[str, str] | None = None) -> str:
     """Make a deployment; its admin key."""
     done = subprocess.run(
-        doorstep(home, "init", "--json"), check=True, capture_output=True, timeout=60
+        doorstep(home, "init", "--json"),
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, **(environment or {})},
     )
     return str(json.loads(done.stdout)["api_key"])
 
 
 @contextmanager
-def serving(home: Path, *, api_key: str | None = None, workers: int = 1) -> Iterator[Served]:
+def serving(
+    home: Path,
+    *,
+    api_key: str | None = None,
+    workers: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
     """A server on a home (made if there is none), until the block ends."""
-    key = api_key or init(home)
+    key = api_key or init(home, environment)
     port = free_port()
     log = home.parent / f"server-{port}.log"
-    environment = {**os.environ, "DOORSTEP_LOG_LEVEL": "debug"}
+    variables = {**os.environ, "DOORSTEP_LOG_LEVEL": "debug", **(environment or {})}
     command = doorstep(home, "serve", "--port", str(port), "--workers", str(workers))
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=variables)
     served = Served(home, f"http://127.0.0.1:{port}", process, log, key)
     try:
         _wait_until_ready(served)

@@ -1,6 +1,6 @@
 """The issue's story, as somebody with curl would live it: a real server, real HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +10,17 @@ from uuid import uuid4
 import pytest
 
 from served import Served, serving
-from world import FAR_OUTSIDE, INSIDE, SQUARE
+from world import DATABASES, FAR_OUTSIDE, INSIDE, SQUARE
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("story") / "home") as server:
+@pytest.fixture(scope="module", params=DATABASES)
+def server(
+    request: pytest.FixtureRequest,
+    environments: Callable[[str], dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("story") / "home"
+    with serving(home, environment=environments(request.param)) as server:
         body = {"name": "Office", "geofence": SQUARE, "timezone": "America/Sao_Paulo"}
         assert server.call("POST", "/v1/sites", body)[0] == 201
         yield server
@@ -68,9 +73,13 @@ def test_fifty_identical_posts_at_once_make_one_row(server: Served) -> None:
     assert len(server.call("GET", "/v1/check-ins", token=token)[1]["items"]) == 1
 
 
-def test_the_log_names_requests_by_route_and_code_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_log_names_requests_by_route_and_code_only(
+    database: str, environments: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
     """Read when the server has ended: a line is written after its request was answered."""
-    with serving(tmp_path / "home") as server:
+    environment = environments(database)
+    with serving(tmp_path / "home", environment=environment) as server:
         token = server.token()
         secret = token.rpartition("_")[2]
         canary = uuid4().hex
@@ -80,5 +89,5 @@ def test_the_log_names_requests_by_route_and_code_only(tmp_path: Path) -> None:
     text = server.log.read_text()
     assert '"route": "/v1/check-ins"' in text
     assert '"code": "invalid-body"' in text
-    for leaked in (canary, secret, "127.0.0.1", str(INSIDE["lat"])):
+    for leaked in (canary, secret, "127.0.0.1", str(INSIDE["lat"]), *environment.values()):
         assert leaked not in text

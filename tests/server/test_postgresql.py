@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from asyncpg import InsufficientPrivilegeError
 from shapely import box
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from doorstep_server import deployment
 from doorstep_server.retention import run as retention_run
@@ -275,6 +275,16 @@ async def _retention(settings: Settings, today: date) -> Any:
         return await retention_run(database, today)
     finally:
         await database.close()
+
+
+def test_what_is_acknowledged_is_on_disk_whatever_the_server_is_set_to(world: World) -> None:
+    [(name,)] = world.rows("SELECT current_database()")
+    world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    shown = text("SELECT current_setting('synchronous_commit')")
+    assert world.services.database.write_now(NOTHING, lambda c: c.execute(shown).scalar()) == "on"
+    world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = remote_apply')
+    shown_again = world.services.database.write_now(NOTHING, lambda c: c.execute(shown).scalar())
+    assert shown_again == "remote_apply"
 
 
 # -- partitions and retention ------------------------------------------------------------------

@@ -38,6 +38,8 @@ T = TypeVar("T")
 CONNECTIONS = 8
 #: for a server that no longer answers at all; its own limits are shorter
 COMMAND_TIMEOUT_S = 30.0
+#: who makes or changes the schema waits so long for others that do, and for servers that still run
+ADMINISTERING_WAIT_S = 30
 #: what only one process does at a time, on a whole database: making the schema and changing it
 _ADMINISTERING = 0x0D00257E9
 
@@ -77,11 +79,14 @@ class PostgresDatabase(Database):
         user = _user(self._url)
 
         def alone(connection: Connection) -> T:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{ADMINISTERING_WAIT_S}s'"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADMINISTERING})"))
             grants.prepare(connection, user)
             return function(connection)
 
-        return _apart(lambda: _run_once(_for_writing(_single(self._admin_url)), OWNER, alone))
+        # to change a schema may take as long as it takes
+        engine = _for_writing(_single(self._admin_url, command_timeout_s=None))
+        return _apart(lambda: _run_once(engine, OWNER, alone))
 
     def exists(self) -> bool:
         """Whether there is a schema in the database."""
@@ -112,12 +117,14 @@ def _user(url: str) -> str:
     return _apart(ask)
 
 
-def _engine(url: str, **options: Any) -> AsyncEngine:
+def _engine(
+    url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S, **options: Any
+) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # asyncpg reads the URL itself, so all that libpq's URLs can say may be said
         async_creator=lambda: asyncpg.connect(
-            url, timeout=WAIT_S, command_timeout=COMMAND_TIMEOUT_S
+            url, timeout=WAIT_S, command_timeout=command_timeout_s
         ),
         hide_parameters=True,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
@@ -128,8 +135,8 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
     return engine
 
 
-def _single(url: str) -> AsyncEngine:
-    return _engine(url, poolclass=NullPool)
+def _single(url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncEngine:
+    return _engine(url, command_timeout_s=command_timeout_s, poolclass=NullPool)
 
 
 def _for_writing(engine: AsyncEngine) -> AsyncEngine:

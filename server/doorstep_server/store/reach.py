@@ -16,6 +16,8 @@ APP_ROLE = "doorstep_app"
 #: a statement that waits longer for a lock of another transaction gives up
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 20_000
+#: a process that stopped in the middle of a transaction lets go of its locks after so long
+IDLE_TIMEOUT_MS = 20_000
 
 _OPTION = "doorstep_reach"
 
@@ -73,7 +75,11 @@ _ENTER = text(
            set_config('doorstep.handle', :handle, true),
            set_config('doorstep.directory', :directory, true),
            set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
-           set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true)
+           set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),
+           set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),
+           -- what is acknowledged is on disk, whatever the server is set to
+           set_config('synchronous_commit', replace(
+               current_setting('synchronous_commit'), 'off', 'on'), true)
     """
 )
 
