@@ -153,8 +153,8 @@ TYPES = _table(
     ),
     ProblemType(
         "search-invalid", 422, "That is no part of the map",
-        "Give `bbox` (west, south, east, north, in degrees; west above east crosses the 180° "
-        "meridian) or `near`, and only one of them.",
+        "`bbox` is west, south, east, north, in degrees: south is not above north, and west above "
+        "east crosses the 180° meridian. Latitudes go from -90 to 90.",
     ),
     ProblemType(
         "timezone-unknown", 422, "There is no such time zone",

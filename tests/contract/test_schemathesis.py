@@ -71,6 +71,14 @@ _EXCLUDED: dict[tuple[str, str | None], tuple[str, set[str]]] = {
         "JSON Schema cannot say that a ring is closed and crosses nothing",
         {"POST /v1/sites", "PUT /v1/sites/{site_id}"},
     ),
+    ("positive_data_acceptance", "search-invalid"): (
+        "JSON Schema cannot say that south is not above north",
+        {"POST /v1/sites/search"},
+    ),
+    ("positive_data_acceptance", "invalid-body"): (
+        "one of two members: of a struct the description cannot say it",
+        {"POST /v1/sites/search"},
+    ),
     ("positive_data_acceptance", "timezone-unknown"): (
         "the time zones are the system's, some 600",
         {"POST /v1/sites", "PUT /v1/sites/{site_id}"},

@@ -167,6 +167,8 @@ def now(asking: Asking) -> str:
 PLAIN: dict[str, Made] = {
     "accuracy_m": lambda _: 10,
     "age_s": lambda _: 1,
+    # a list of a length of its own
+    "bbox": lambda _: [-180, -90, 180, 90],
     "captured_at": now,
     "geofence": lambda _: elsewhere(),
     "lat": lambda _: INSIDE["lat"],
@@ -190,7 +192,7 @@ PLAIN: dict[str, Made] = {
     "version": lambda _: 1,
 }
 #: not required, but a request without them is another kind of request
-WANTED = {"accuracy_m", "Doorstep-Purpose"}
+WANTED = {"accuracy_m", "bbox", "Doorstep-Purpose"}
 
 
 def name_of(place: Place) -> Name | None:
@@ -246,7 +248,7 @@ def _put(target: dict[str, Any], steps: tuple[str, ...], value: Any) -> None:
     if not rest:
         target[step] = value
     elif rest == [EACH]:
-        target[step] = [value]
+        target[step] = value if isinstance(value, list) else [value]
     elif rest[0] == EACH:
         _put(target.setdefault(step, [{}])[0], tuple(rest[1:]), value)
     else:

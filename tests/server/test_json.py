@@ -144,6 +144,7 @@ def valid(phone: Phone, method: str, path: str) -> dict[str, Any]:
         ("POST", "/v1/sites"): site,
         ("PUT", "/v1/sites/{site_id:uuid}"): {**site, "version": 1},
         ("POST", "/v1/sites/judge"): trial,
+        ("POST", "/v1/sites/search"): {"near": {"center": [-46.655, -23.561], "radius_m": 80}},
         ("POST", "/v1/purposes"): {**purpose, "name": f"p{uuid4().hex}"},
         ("PUT", "/v1/purposes/{name:str}"): {**purpose, "version": 1},
         ("POST", "/v1/api-keys"): {"name": "key", "scopes": ["sites:read"]},

@@ -125,7 +125,7 @@ async def search(
 
 def _part(data: SiteSearch) -> _Part:
     if (data.bbox is None) is (data.near is None):
-        raise Refusal("search-invalid")
+        raise Refusal("invalid-body")
     return _box(data.bbox) if data.bbox is not None else _around(data.near)
 
 
