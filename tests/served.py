@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,19 @@ from uuid import uuid4
 from postgres import ScratchDatabase
 
 START_WITHIN_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: Message
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content or b"null")
 
 
 @dataclass
@@ -36,6 +50,10 @@ class Served:
     def call(
         self, method: str, path: str, body: Any = None, token: str | None = None
     ) -> tuple[int, Any]:
+        answer = self.ask(method, path, body, token)
+        return answer.status, answer.body
+
+    def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("Authorization", f"Bearer {token or self.api_key}")
         data = None
@@ -44,10 +62,10 @@ class Served:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
             with urllib.request.urlopen(request, data, timeout=60) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
+                return Answer(answer.status, answer.headers, answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.loads(error.read())
+                return Answer(error.code, error.headers, error.read())
 
     def code(self, subject: str | None = None) -> str:
         _, person = self.call("POST", "/v1/subjects", {"external_id": subject or uuid4().hex})
@@ -111,8 +129,12 @@ def serving(
     api_key: str | None = None,
     workers: int = 1,
     environment: Mapping[str, str] | None = None,
+    until: str = "/health/ready",
 ) -> Iterator[Served]:
-    """A server on a home (made if there is none), until the block ends."""
+    """A server on a home (made if there is none), until the block ends.
+
+    The environment names another database; `until` is what must answer before the block begins.
+    """
     key = api_key or init(home, environment)
     port = free_port()
     log = home.parent / f"server-{port}.log"
@@ -122,20 +144,20 @@ def serving(
         process = subprocess.Popen(command, stdout=out, stderr=out, env=variables)
     served = Served(home, f"http://127.0.0.1:{port}", process, log, key)
     try:
-        _wait_until_ready(served)
+        _wait_until(served, until)
         yield served
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def _wait_until_ready(served: Served) -> None:
+def _wait_until(served: Served, path: str) -> None:
     deadline = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline:
         if served.process.poll() is not None:
             raise AssertionError(f"the server ended: {served.log.read_text()}")
         try:
-            if served.call("GET", "/health/ready")[0] == 200:
+            if served.call("GET", path)[0] == 200:
                 return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.05)

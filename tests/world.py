@@ -240,7 +240,12 @@ def behind(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement behind Doorstep's back: as the owner of the file, or as a superuser."""
     if settings.admin_database_url is not None:
         return postgres.sql(settings.admin_database_url, statement)
-    with closing(sqlite3.connect(settings.home / "doorstep.db")) as database, database:
+    return behind_file(settings.home / "doorstep.db", statement)
+
+
+def behind_file(file: Path, statement: str) -> list[tuple[Any, ...]]:
+    """The same on a file."""
+    with closing(sqlite3.connect(file)) as database, database:
         return list(database.execute(statement))
 
 

@@ -30,6 +30,8 @@ from doorstep_server.store.database import DatabaseUnavailable
 _GONE = "client disconnected prematurely"
 
 CODE_KEY = "doorstep.code"
+#: of a database that cannot be used, for the log alone
+CAUSE_KEY = "doorstep.cause"
 #: a database that is busy or restarting is mostly back by then
 RETRY_AFTER_S = 2
 
@@ -63,8 +65,10 @@ def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
     )
 
 
-def unavailable(request: _AnyRequest, _: Exception) -> Response[bytes]:
+def unavailable(request: _AnyRequest, error: Exception) -> Response[bytes]:
     """The database or the journal takes nothing now."""
+    if isinstance(error, DatabaseUnavailable):
+        request.scope[CAUSE_KEY] = error.code  # type: ignore[literal-required]
     return refused(request, Refusal("unavailable"))
 
 

@@ -1,6 +1,7 @@
 """The composition root: everything is made and wired here, once."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from doorstep_server import answers, openapi, retention
+from doorstep_server import answers, logs, openapi, retention
 from doorstep_server.api import (
     api_keys,
     check_in_lists,
@@ -35,7 +36,7 @@ from doorstep_server.policies import Policies, keep_fresh
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
 from doorstep_server.store.check_ins import Proposal, Refused, Settled, commit_group
-from doorstep_server.store.database import Database
+from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.reach import Reach
 from doorstep_server.throttle import FailureThrottle
 from doorstep_server.wire import SMALL_BODY_BYTES
@@ -105,7 +106,12 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
 async def _commit(database: Database, group: Sequence[Proposal]) -> list[Settled | Refused]:
     """Settle a group of check-ins in one transaction, which names exactly their tenants."""
     reach = Reach.of_all(proposal.tenant_id for proposal in group)
-    return await database.write(reach, lambda connection: commit_group(connection, group))
+    try:
+        return await database.write(reach, lambda connection: commit_group(connection, group))
+    except DatabaseUnavailable as error:
+        # here once for all who are refused for it
+        logs.event("check-ins-not-taken", level=logging.WARNING, cause=error.code)
+        raise
 
 
 def follow_changes(services: Services) -> Coroutine[Any, Any, None]:

@@ -9,7 +9,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from doorstep_server import logs
-from doorstep_server.answers import CODE_KEY
+from doorstep_server.answers import CAUSE_KEY, CODE_KEY
 from doorstep_server.app import create_app
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
@@ -17,6 +17,7 @@ from doorstep_server.settings import Settings
 #: longer than any network needs to go on, shorter than a stopping server waits
 BODY_PROGRESS_S = 10.0
 
+_OF_ANSWERS = {"code": CODE_KEY, "cause": CAUSE_KEY}
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
@@ -75,5 +76,5 @@ def _log(scope: Any, status: int, seconds: float) -> None:
         route=scope.get("path_template") or "unmatched",
         status=status,
         duration_ms=round(seconds * 1000, 1),
-        **({"code": scope[CODE_KEY]} if CODE_KEY in scope else {}),
+        **{name: scope[key] for name, key in _OF_ANSWERS.items() if key in scope},
     )

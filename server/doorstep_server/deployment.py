@@ -94,14 +94,20 @@ def open_deployment(settings: Settings) -> tuple[Database, Keyring]:
         raise
 
 
+def require_made(opened: Database, settings: Settings) -> None:
+    """Raise `NotInitialized`, or `KeyringUnusable` where a database was lost."""
+    if opened.exists():
+        return
+    if settings.keyring_path().exists():
+        raise KeyringUnusable(LOST_DATABASE)
+    raise NotInitialized(
+        "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME or "
+        "DOORSTEP_DATABASE_URL to where it is."
+    )
+
+
 def _keyring_of(opened: Database, settings: Settings) -> Keyring:
-    if not opened.exists():
-        if settings.keyring_path().exists():
-            raise KeyringUnusable(LOST_DATABASE)
-        raise NotInitialized(
-            "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME or "
-            "DOORSTEP_DATABASE_URL to where it is."
-        )
+    require_made(opened, settings)
     expected, known = opened.read_now(DIRECTORY, _bound_to)
     keyring = Keyring.open(settings.keyring_path())
     if keyring.identity() != expected:

@@ -20,6 +20,7 @@ FIELDS = (
     "status",
     "duration_ms",
     "code",
+    "cause",
     "port",
     "tenants",
     "partitions_made",

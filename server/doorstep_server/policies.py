@@ -7,6 +7,7 @@ transaction's.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.store.database import Database
+from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.devices import Token
 from doorstep_server.store.reach import Reach
 from doorstep_server.store.sites import StoredSite
@@ -111,17 +112,18 @@ class Policies:
             self._before[tenant_id] = forgotten.index
         self._loading.pop(tenant_id, None)
 
-    async def refresh(self) -> None:
-        """Drop the snapshots that are older than the database."""
+    async def refresh(self) -> bool:
+        """Drop the snapshots that are older than the database; whether there were any to ask of."""
         followed = list(self._loaded)
         if not followed:
-            return
+            return False
         versions = await self._database.read(
             Reach.of_all(followed), lambda c: tenants.versions(c, followed)
         )
         for tenant_id, policy in list(self._loaded.items()):
             if versions.get(tenant_id) != policy.version:
                 self.forget(tenant_id)
+        return True
 
     async def _load(self, tenant_id: UUID) -> Policy:
         mine = asyncio.current_task()
@@ -183,11 +185,22 @@ async def keep_fresh(policies: Policies, poll_s: float = POLL_S) -> None:
     """Poll for changes until cancelled.
 
     Whatever goes wrong with one look, the next is taken: a process that stopped looking would judge
-    by an old policy for ever.
+    by an old policy for ever. A database that is away is told once, and once that it is back.
     """
+    told: str | None = None
     while True:
         await asyncio.sleep(poll_s)
         try:
-            await policies.refresh()
+            if not await policies.refresh():
+                continue
+            cause = None
+        except DatabaseUnavailable as error:
+            cause = error.code
         except Exception as error:  # noqa: BLE001
             logs.failure(error)
+            continue
+        if cause is not None and told is None:
+            logs.event("database-unavailable", level=logging.WARNING, cause=cause)
+        elif cause is None and told is not None:
+            logs.event("database-available", level=logging.WARNING)
+        told = cause

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from doorstep_server import logs
 from doorstep_server.store import Connection, retention, tenants
-from doorstep_server.store.database import Database
+from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 
 #: expiry is by the day; often enough that a process that came late is no matter
@@ -56,6 +56,8 @@ async def keep_running(
     while True:
         try:
             await run(database, now().date())
+        except DatabaseUnavailable as error:
+            logs.event("retention-put-off", level=logging.WARNING, cause=error.code)
         except Exception as error:  # noqa: BLE001 - the next run must come, whatever happened
             logs.failure(error)
         # not all processes at the same moment

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from doorstep_server import deployment
 from doorstep_server.policies import Policies, Recent, keep_fresh
 from doorstep_server.settings import Settings
 from world import opened
@@ -11,7 +12,9 @@ def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -
     with opened(settings) as world:
         tenant = world.first
         kept, tenant_id = tenant.site(), tenant.new.tenant.tenant_id
-        policies = Policies(world.services.database, world.services.keyring)
+        # opened for a loop of its own, as by another process
+        database = deployment.database(settings)
+        policies = Policies(database, world.services.keyring)
 
         async def look() -> tuple[object, object]:
             before = await policies.of(tenant_id)
@@ -22,6 +25,7 @@ def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -
             assert after.version > before.version
             assert len(after.index) == 2
             site_id = next(s for s in after.rules if str(s) == kept["id"])
+            await database.close()
             return before.index.get(site_id), after.index.get(site_id)
 
         before, after = asyncio.run(look())
@@ -33,7 +37,7 @@ def test_following_changes_survives_whatever_goes_wrong() -> None:
         def __init__(self) -> None:
             self.looks = asyncio.Semaphore(0)
 
-        async def refresh(self) -> None:
+        async def refresh(self) -> bool:
             self.looks.release()
             raise RuntimeError
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from doorstep_server import deployment
-from doorstep_server.deployment import NewTenant, NotInitialized
+from doorstep_server.deployment import NewTenant
 from doorstep_server.settings import Settings
 from doorstep_server.store import migrate, tenants
 from doorstep_server.store.reach import DIRECTORY, Reach
@@ -26,7 +26,11 @@ def init(settings: Settings, name: str, *, as_json: bool) -> None:
         return
     if as_json:
         click.echo(json.dumps({"tenant_id": None, "api_key": None}))
-    click.echo("There is a Doorstep here already; nothing was changed.", err=True)
+    click.echo(
+        "There is a Doorstep here already; nothing was changed. If its first key was lost, "
+        "`doorstep tenants create` makes a tenant with a key.",
+        err=True,
+    )
 
 
 @click.command("migrate")
@@ -34,8 +38,7 @@ def init(settings: Settings, name: str, *, as_json: bool) -> None:
 def migrate_command(settings: Settings) -> None:
     """Bring the database to this version's schema. Stop the servers and make a backup first."""
     with deployment.closed_after(deployment.database(settings)) as database:
-        if not database.exists():
-            raise NotInitialized("There is no Doorstep here yet. Run `doorstep init` first.")
+        deployment.require_made(database, settings)
         database.administer(migrate.migrate)
     click.echo("The database has this version's schema.")
 

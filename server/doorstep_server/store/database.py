@@ -27,34 +27,34 @@ class UnsupportedDatabase(ValueError):
 class DatabaseUnavailable(RuntimeError):
     """The database cannot take or give anything now (locked, full, read-only, gone): try later."""
 
+    _SAID = (
+        "The database cannot be used now ({code}). Another process may hold it, its disk may be "
+        "full, or it may not be running: see to that and try again."
+    )
+
     def __init__(self, code: str) -> None:
-        super().__init__(
-            f"The database cannot be used now ({code}). Another process may hold it, its disk may "
-            "be full, or it may not be running: see to that and try again."
-        )
+        super().__init__(self._SAID.format(code=code))
+        #: what is wrong, in words of ours or the database's short code: it may be logged
+        self.code = code
 
 
 class DatabaseDamaged(DatabaseUnavailable):
     """The database is not one, or is no longer whole. It is never replaced by an empty one."""
 
-    def __init__(self, code: str) -> None:
-        RuntimeError.__init__(
-            self,
-            f"The database is damaged ({code}). Stop every server that uses it, keep what is "
-            "there, and put a good copy in its place.",
-        )
+    _SAID = (
+        "The database is damaged ({code}). Stop every server that uses it, keep what is there, and "
+        "put a good copy in its place."
+    )
 
 
 class AccessRefused(DatabaseUnavailable):
     """The database does not let us do this: a role or a right is missing."""
 
-    def __init__(self, code: str) -> None:
-        RuntimeError.__init__(
-            self,
-            f"The database refuses what Doorstep asks of it ({code}): a right or a role is "
-            "missing. Run `doorstep migrate` with DOORSTEP_ADMIN_DATABASE_URL naming a superuser "
-            "of the database: it makes the role doorstep_app and grants it to the server's user.",
-        )
+    _SAID = (
+        "The database refuses what Doorstep asks of it ({code}): a right or a role is missing. Run "
+        "`doorstep migrate` with DOORSTEP_ADMIN_DATABASE_URL naming a superuser of the database: "
+        "it makes the role doorstep_app and grants it to the server's user."
+    )
 
 
 class Conflicted(DatabaseUnavailable):
