@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load constraints clean
+.PHONY: help run test check format load rates constraints clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 
 load: $(VENV)/.dev ## Load-test the check-in path for a short time (Locust)
 	$(BIN)/python loadtests/run.py
+
+rates: $(VENV)/.dev ## Compare check-in rates: empty handler, SQLite, PostgreSQL
+	PYTHONPATH=tests $(BIN)/python loadtests/rates.py
 
 constraints: $(VENV)/.dev ## Pin the dependencies anew
 	$(PIP) install -q uv

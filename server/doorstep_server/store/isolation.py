@@ -117,8 +117,7 @@ def _namings(compiled: SQLCompiler) -> Iterator[_Naming]:
         elif isinstance(part, Update | Delete):
             yield from _conditions(compiled, [part.table], part.whereclause)
         elif isinstance(part, Insert) and "tenant_id" in part.table.c:
-            if part.select is not None:
-                raise TenantNotNamed
+            # as a parameter, which rows that are selected do not have
             yield _By.TENANT, "tenant_id"
 
 
