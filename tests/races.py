@@ -53,6 +53,8 @@ AT_MOST = 2
 #: the withdrawal is sent when this many requests of the race were answered, at most
 HEAD_START = 3
 WITHIN_S = 60
+#: the server closes a connection on which nothing came for five seconds
+KEPT_S = 3.0
 
 Json = dict[str, Any]
 #: what a check-in was answered: its status and, of a refusal, the code
@@ -65,19 +67,31 @@ Said = tuple[int, str | None]
 class Connection:
     """A connection that is kept open, to whichever process accepted it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self.port = int(writer.get_extra_info("sockname")[1])
+    def __init__(self, host: str, port: int) -> None:
+        self._place = host, port
+        self._writer: asyncio.StreamWriter | None = None
+        self._used = 0.0
+
+    @property
+    def port(self) -> int:
+        """Its own end."""
+        assert self._writer is not None
+        return int(self._writer.get_extra_info("sockname")[1])
 
     async def call(
         self, method: str, path: str, token: str | None = None, body: Json | None = None
     ) -> tuple[int, Any]:
+        if self._writer is None or time.monotonic() - self._used > KEPT_S:
+            self.close()
+            self._reader, self._writer = await asyncio.open_connection(*self._place)
         content = json.dumps(body).encode() if body is not None else b""
         kind = "Content-Type: application/json\r\n" if body is not None else ""
         who = f"Authorization: Bearer {token}\r\n" if token else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: doorstep\r\n{who}{kind}"
         self._writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-        return await self._answer()
+        answer = await self._answer()
+        self._used = time.monotonic()
+        return answer
 
     async def _answer(self) -> tuple[int, Any]:
         lines = (await self._reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
@@ -87,7 +101,8 @@ class Connection:
         return status, json.loads(content or b"null")
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 @asynccontextmanager
@@ -98,9 +113,7 @@ async def connected(server: Served, each: int) -> AsyncIterator[list[list[Connec
     try:
         while True:
             for _ in range(each):
-                opened.append(
-                    Connection(*await asyncio.open_connection(parts.hostname, parts.port))
-                )
+                opened.append(Connection(str(parts.hostname), int(parts.port or 0)))
                 # accepted for certain, once it was answered
                 await opened[-1].call("GET", "/health/live")
             processes = _by_process(server, opened)

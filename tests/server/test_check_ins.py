@@ -248,6 +248,19 @@ def test_after_the_receipts_time_the_content_is_too_old(world: World, phone: Pho
     assert rows(world) == 1
 
 
+def test_an_id_whose_receipt_is_gone_is_still_no_id_for_another(world: World, phone: Phone) -> None:
+    body = phone.claim()
+    phone.check_in(body)
+    world.rows("DELETE FROM receipts")
+    other = phone.claim()
+    results = phone.post(
+        "/v1/check-ins/batch", json={"check_ins": [{**body, "action": "out"}, other]}
+    ).json()["results"]
+    assert [result["status"] for result in results] == [422, 201]
+    assert results[0]["code"] == "id-reused"
+    assert rows(world) == 2
+
+
 @pytest.mark.parametrize("place", [INSIDE, FAR_OUTSIDE])
 def test_an_expired_receipt_answers_nothing_even_before_it_is_deleted(
     world: World, phone: Phone, place: dict[str, float]

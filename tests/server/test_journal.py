@@ -10,7 +10,7 @@ import pytest
 
 from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull
 from doorstep_server.store.check_ins import Proposal, Refused, Settled
-from doorstep_server.store.database import DatabaseUnavailable
+from doorstep_server.store.database import Conflicted, DatabaseUnavailable
 
 
 def proposal(purpose: str = "visit") -> Proposal:
@@ -118,6 +118,23 @@ def test_an_unavailable_database_is_not_asked_row_by_row() -> None:
         journal = Journal(away)
         assert await journal.append([proposal()] * 3) == [Failed()] * 3
         assert calls == 1
+
+    run(test)
+
+
+def test_a_group_that_lost_a_race_is_settled_once_more_as_a_whole() -> None:
+    async def test(commit: Committer) -> None:
+        groups: list[int] = []
+
+        async def lost_once(group: Sequence[Proposal]) -> list[Settled | Refused]:
+            groups.append(len(group))
+            if len(groups) == 1:
+                raise Conflicted("another was faster")
+            return [Refused(code=str(p.purpose)) for p in group]
+
+        results = await Journal(lost_once).append([proposal("a"), proposal("b")])
+        assert [r.code for r in results if isinstance(r, Refused)] == ["a", "b"]
+        assert groups == [2, 2]
 
     run(test)
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from doorstep_server.store.check_ins import Proposal, Refused, Settled
-from doorstep_server.store.database import Conflicted, DatabaseUnavailable
+from doorstep_server.store.check_ins import ID_REUSED, Proposal, Refused, Settled
+from doorstep_server.store.database import Conflicted, DatabaseUnavailable, KeyTaken
 
 Commit = Callable[[Sequence[Proposal]], Awaitable[list[Settled | Refused]]]
 
@@ -125,6 +125,9 @@ class Journal:
     async def _alone(self, proposal: Proposal) -> Result:
         try:
             [result] = await self._settled([proposal])
+        except KeyTaken:
+            # it has no receipt any more, and yet there is a check-in of this id
+            return Refused(code=ID_REUSED)
         except DatabaseUnavailable:
             return Failed()
         except Exception as cause:  # noqa: BLE001 - reported to the one caller it concerns

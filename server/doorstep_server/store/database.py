@@ -61,6 +61,10 @@ class Conflicted(DatabaseUnavailable):
     """Another transaction came first: what was written meanwhile must be looked at again."""
 
 
+class KeyTaken(Conflicted):
+    """There is a row of this key, though none was found before: it was written meanwhile."""
+
+
 class Database(ABC):
     """A database, opened for one process."""
 

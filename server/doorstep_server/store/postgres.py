@@ -27,6 +27,7 @@ from doorstep_server.store.database import (
     Database,
     DatabaseDamaged,
     DatabaseUnavailable,
+    KeyTaken,
     StoreFunction,
     UnsupportedDatabase,
 )
@@ -194,7 +195,7 @@ def _told() -> Iterator[None]:
 _STATES: dict[str, type[DatabaseUnavailable]] = {
     "08": DatabaseUnavailable,  # connection
     # a key that was free when it was looked for: another transaction was faster
-    "23505": Conflicted,
+    "23505": KeyTaken,
     "25006": DatabaseUnavailable,  # read-only transaction
     "28": AccessRefused,  # who connects is not let in
     "3D000": DatabaseUnavailable,  # no such database

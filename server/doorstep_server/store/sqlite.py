@@ -27,6 +27,7 @@ from doorstep_server.store.database import (
     Database,
     DatabaseDamaged,
     DatabaseUnavailable,
+    KeyTaken,
     StoreFunction,
 )
 from doorstep_server.store.reach import NOTHING, OWNER, Reach
@@ -156,6 +157,8 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         code = _code(error)
         if code.startswith(_DAMAGED):
             raise DatabaseDamaged(code) from None
+        if code in _TAKEN:
+            raise KeyTaken(code) from None
         if isinstance(error, OperationalError):
             raise DatabaseUnavailable(code) from None
         raise
@@ -163,6 +166,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         raise DatabaseUnavailable("no connection is free") from None
 
 
+_TAKEN = {"SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"}
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
