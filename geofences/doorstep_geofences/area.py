@@ -54,7 +54,8 @@ class Bounds:
             assert geofence.center is not None
             assert geofence.radius_m is not None
             west, south = east, north = geofence.center
-            margin_m = geofence.radius_m + tolerance_m
+            # a box, however small the circle
+            margin_m = max(geofence.radius_m + tolerance_m, 0.001)
         return cls(west=west, south=south, east=east, north=north).grown(margin_m)
 
     @classmethod

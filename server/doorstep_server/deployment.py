@@ -15,7 +15,7 @@ from doorstep_server.scopes import ALL_SCOPES
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, api_keys, migrate, purposes, retention, tenants
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.store.database import Database
+from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import DIRECTORY, Reach
 from doorstep_server.store.tenants import Tenant
@@ -52,6 +52,8 @@ def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenan
     """Make a deployment with a first tenant; None when there is one, which is left as it is."""
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    made: list[Keyring] = []
+
     # one transaction: of several that initialize at once, one does and the others find it done
     def make(connection: Connection) -> NewTenant | None:
         if migrate.is_empty(connection):
@@ -60,11 +62,20 @@ def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenan
         if tenants.keyring_id(connection) is not None:
             return None
         keyring = Keyring.create(settings.keyring_path())
+        made.append(keyring)
         tenants.bind_keyring(connection, keyring.identity())
         return add_tenant(connection, keyring, tenant, now)
 
     with closed_after(database(settings)) as opened:
-        return opened.administer(make)
+        try:
+            return opened.administer(make)
+        except DatabaseUnavailable:
+            # perhaps it was committed: then what was made belongs together
+            raise
+        except Exception:
+            for keyring in made:
+                keyring.remove()
+            raise
 
 
 def database(settings: Settings) -> Database:

@@ -71,6 +71,10 @@ class Keyring:
         keyring.identity()
         return keyring
 
+    def remove(self) -> None:
+        """Take back a keyring that nothing was made with."""
+        self._path.unlink()
+
     def identity(self) -> UUID:
         """The keyring's own id, which the database remembers."""
         with self._connection() as connection:

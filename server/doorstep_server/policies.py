@@ -1,16 +1,18 @@
 """What a tenant allows, as one immutable snapshot: its keys, purposes and sites.
 
 A snapshot is of one version of the tenant's configuration. Every process polls the `changes`
-table, so that a change is seen everywhere within a second. A snapshot may refuse early or judge
-by a fence that was just replaced (the verdict names its version); it never permits: that is the
-transaction's.
+table, so that a change is seen everywhere within a second. By a snapshot, so perhaps as it was a
+moment ago, it is judged where people may check in and for what (the verdict names the site's
+version). Whether a device may act, and what its owner permits, is never a snapshot's to say: that
+is read in the transaction that writes.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -27,6 +29,8 @@ from doorstep_server.store.reach import Reach
 from doorstep_server.store.sites import StoredSite
 
 POLL_S = 0.25
+#: tenants whose versions are asked for in one statement, which has room for some ten thousand
+ASKED_AT_ONCE = 1_000
 ASSURANCE = {"standard": STANDARD, "strict": STRICT}
 
 
@@ -117,9 +121,10 @@ class Policies:
         followed = list(self._loaded)
         if not followed:
             return False
-        versions = await self._database.read(
-            Reach.of_all(followed), lambda c: tenants.versions(c, followed)
-        )
+        versions: dict[UUID, int] = {}
+        for start in range(0, len(followed), ASKED_AT_ONCE):
+            some = followed[start : start + ASKED_AT_ONCE]
+            versions |= await self._database.read(Reach.of_all(some), partial(_versions, some))
         for tenant_id, policy in list(self._loaded.items()):
             if versions.get(tenant_id) != policy.version:
                 self.forget(tenant_id)
@@ -142,6 +147,10 @@ class Policies:
         finally:
             if self._loading.get(tenant_id) is mine:
                 del self._loading[tenant_id]
+
+
+def _versions(some: Sequence[UUID], connection: Connection) -> dict[UUID, int]:
+    return tenants.versions(connection, some)
 
 
 def load(

@@ -42,7 +42,9 @@ async def run(database: Database, today: date) -> Report:
         partitions_dropped=await _alone(
             database, NOTHING, lambda c: retention.drop_partitions(c, today)
         ),
-        check_ins_deleted=await _deleted(database, known, retention.delete_check_ins, today),
+        check_ins_deleted=0
+        if await database.read(NOTHING, retention.has_partitions)
+        else await _deleted(database, known, retention.delete_check_ins, today),
         receipts_deleted=await _deleted(database, known, retention.delete_receipts, today),
     )
     logs.event("retention", level=logging.DEBUG, **asdict(report))

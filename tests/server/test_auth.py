@@ -1,5 +1,6 @@
 """Who may call: keys, tokens, scopes, enrollment. One tenant never sees another."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -257,6 +258,27 @@ def test_a_write_permits_its_caller_anew(world: World, tenant: Tenancy, phone: P
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     for answer in (phone.report("denied"), phone.post("/v1/device/token")):
         assert (answer.status_code, answer.json()["code"]) == (401, "device-revoked")
+
+
+def test_a_fresh_token_that_many_requests_use_at_once_is_settled_once(phone: Phone) -> None:
+    """An app that flushes its queue right after it rotated its token."""
+    for _ in range(5):
+        new = Api(phone.client, phone.post("/v1/device/token").json()["token"])
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(new.get, ["/v1/device"] * 6))
+        assert [answer.status_code for answer in answers] == [200] * 6
+        assert phone.get("/v1/device").status_code == 401
+        phone.token = new.token
+
+
+def test_who_settles_a_token_second_finds_it_settled(world: World, phone: Phone) -> None:
+    tenant_id = world.first.new.tenant.tenant_id
+    kid = phone.post("/v1/device/token").json()["token"].split("_")[1]
+    fresh = world.read(tenant_id, lambda c: devices.find_token(c, tenant_id, kid))
+    assert fresh is not None
+    assert fresh.fresh
+    for _ in range(2):
+        assert world.write(tenant_id, lambda c: devices.settle_token(c, tenant_id, fresh))
 
 
 def test_a_dead_token_cannot_make_a_new_one(world: World, phone: Phone) -> None:

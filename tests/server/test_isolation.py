@@ -2,12 +2,28 @@
 
 import ast
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, delete, insert, literal, or_, select, union_all, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    column,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    table,
+    text,
+    true,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 import doorstep_server.store
 from doorstep_server.store import tenants as tenant_functions
@@ -26,6 +42,8 @@ from world import Tenancy, World
 
 MINE, THEIRS = UUID(int=1), UUID(int=2)
 SITE = {"tenant_id": MINE, "site_id": uuid4(), "version": 1, "external_id": None}
+
+OTHER_SITES = sites.alias()
 
 NAMED: dict[str, Callable[[], Any]] = {
     "select": lambda: select(sites).where(sites.c.tenant_id == MINE),
@@ -84,6 +102,21 @@ UNNAMED: dict[str, Callable[[], Any]] = {
         select(sites.c.version).where(sites.c.tenant_id == MINE), select(sites.c.version)
     ),
     "an alias": lambda: select(sites.alias()),
+    "an alias beside": lambda: (
+        select(OTHER_SITES.c.version)
+        .select_from(sites.join(OTHER_SITES, true()))
+        .where(sites.c.tenant_id == MINE)
+    ),
+    "a made-up table": lambda: select(table("sites", column("version"))),
+    "text with columns": lambda: text("SELECT version FROM sites").columns(version=Integer),
+    "update from another table": lambda: (
+        update(sites)
+        .where(sites.c.tenant_id == MINE, sites.c.site_id == site_versions.c.site_id)
+        .values(external_id=site_versions.c.name)
+    ),
+    "update to another tenant": lambda: (
+        update(sites).where(sites.c.tenant_id == MINE).values(tenant_id=THEIRS)
+    ),
     "update": lambda: update(sites).values(version=2),
     "update another's": lambda: update(sites).where(sites.c.tenant_id == THEIRS).values(version=2),
     "delete": lambda: delete(tallies),
@@ -113,6 +146,24 @@ def test_a_statement_that_does_not_is_never_run(world: World, name: str) -> None
     database = world.services.database
     with pytest.raises(TenantNotNamed):
         database.write_now(Reach.of(MINE), lambda c: c.execute(UNNAMED[name]()))
+
+
+@pytest.mark.parametrize(
+    ("keys", "within"), [(["tenant_id"], True), (["handle"], False), ([tenants.c.handle], False)]
+)
+def test_what_is_written_over_is_of_the_same_tenant(
+    world: World, keys: list[Any], within: bool
+) -> None:
+    dialect = sqlite if world.settings.admin_database_url is None else postgresql
+    values = {"tenant_id": MINE, "handle": "abcdef", "name": "x", "is_demo": False}
+    if within:
+        statement = dialect.insert(changes).values(tenant_id=MINE, version=1)
+        statement = statement.on_conflict_do_update(index_elements=keys, set_={"version": 2})
+    else:
+        statement = dialect.insert(tenants).values(**values)
+        statement = statement.on_conflict_do_update(index_elements=keys, set_={"name": "y"})
+    with nullcontext() if within else pytest.raises(TenantNotNamed):
+        world.services.database.write_now(Reach.of(MINE), lambda c: c.execute(statement))
 
 
 def test_what_was_allowed_for_one_is_not_for_the_next(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -20,11 +21,17 @@ from doorstep_server.retention import run as retention_run
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, check_ins, devices, migrate, retention, sites
 from doorstep_server.store.check_ins import Filter
-from doorstep_server.store.database import AccessRefused, DatabaseUnavailable
+from doorstep_server.store.database import (
+    AccessRefused,
+    DatabaseUnavailable,
+    LoginRefused,
+    UnsupportedDatabase,
+)
+from doorstep_server.store.postgres import READING_MUCH
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.schema import metadata
-from postgres import ScratchDatabase, Server, Session, session, sql, wait_until
-from world import FAR_OUTSIDE, NOON, Phone, World, initialized, opened
+from postgres import Cluster, ScratchDatabase, Server, Session, session, sql, wait_until
+from world import FAR_OUTSIDE, NOON, Phone, World, initialized, on_postgres, opened
 
 OF_TENANTS = sorted(table.name for table in metadata.tables.values() if "tenant_id" in table.c)
 TODAY = NOON.date()
@@ -285,6 +292,76 @@ def test_what_is_acknowledged_is_on_disk_whatever_the_server_is_set_to(world: Wo
     world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = remote_apply')
     shown_again = world.services.database.write_now(NOTHING, lambda c: c.execute(shown).scalar())
     assert shown_again == "remote_apply"
+
+
+def refused(settings: Settings, because: str, kind: type[Exception] = UnsupportedDatabase) -> None:
+    with pytest.raises(kind, match=because):
+        initialized(settings)
+    assert not settings.keyring_path().exists()
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
+    own_cluster.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
+    url = own_cluster.url("latin")
+    refused(Settings(home=tmp_path, database_url=url), "ENCODING 'UTF8'")
+
+
+def test_who_is_not_let_in_is_told_to_mend_the_url(own_cluster: Cluster, tmp_path: Path) -> None:
+    url = own_cluster.url("postgres", "nobody-of-this-name")
+    refused(Settings(home=tmp_path, database_url=url), "user or the password", LoginRefused)
+
+
+def test_an_option_that_nobody_knows_is_told(own_cluster: Cluster, tmp_path: Path) -> None:
+    url = own_cluster.url() + "&channel_binding=prefer"
+    refused(Settings(home=tmp_path, database_url=url), "cannot be used")
+
+
+def test_deployments_on_one_server_are_closed_to_each_other(
+    postgres_server: Server, postgres_database: ScratchDatabase, tmp_path: Path
+) -> None:
+    """They share the role, which belongs to the whole server: so nobody else may connect at all."""
+    stranger = f"doorstep_test_{uuid4().hex[:8]}"
+    as_stranger = postgres_server.url_of(postgres_database.name, stranger, "x")
+    initialized(on_postgres(tmp_path, postgres_database))
+    postgres_database.sql(f"CREATE ROLE {stranger} LOGIN PASSWORD 'x' IN ROLE doorstep_app")
+    try:
+        with pytest.raises(InsufficientPrivilegeError, match="CONNECT"):
+            sql(as_stranger, "SELECT 1")
+        assert postgres_database.sql("SELECT 1", as_admin=False) == [(1,)]
+    finally:
+        postgres_database.sql(f"DROP ROLE {stranger}")
+
+
+def test_functions_of_the_owner_are_bound(world: World) -> None:
+    """To the schema, so that nothing planted runs as the owner; and to a short wait."""
+    functions = world.rows("SELECT proconfig FROM pg_proc WHERE proname LIKE 'doorstep\\_%'")
+    assert len(functions) == 2
+    for (settings,) in functions:
+        assert set(settings) == {"search_path=public, pg_temp", "lock_timeout=2s"}
+
+
+def test_a_process_does_not_open_connections_without_end(world: World) -> None:
+    """Many tenants' sites asked for at once: few are read at the same time."""
+    reading, most, counting = 0, 0, threading.Lock()
+
+    def count(connection: Connection) -> None:
+        nonlocal reading, most
+        with counting:
+            reading += 1
+            most = max(most, reading)
+        connection.execute(text("SELECT pg_sleep(0.05)"))
+        with counting:
+            reading -= 1
+
+    async def ask() -> None:
+        database, _ = deployment.open_deployment(world.settings)
+        await asyncio.gather(*(database.read_much(NOTHING, count) for _ in range(12)))
+        await database.close()
+
+    asyncio.run(ask())
+    assert most <= READING_MUCH
 
 
 # -- partitions and retention ------------------------------------------------------------------

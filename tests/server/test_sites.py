@@ -12,6 +12,7 @@ from shapely import box
 
 from doorstep_geofences import Bounds
 from doorstep_server.cli import main
+from doorstep_server.store import sites
 from world import FAR_OUTSIDE, INSIDE, NOON, SQUARE, Tenancy, World
 
 CIRCLE = {"type": "Circle", "center": [-46.655, -23.561], "radius_m": 80}
@@ -364,6 +365,26 @@ def test_near_is_measured_to_the_nearest_part(tenant: Tenancy) -> None:
     assert found(tenant, near={"center": [-46.655, -23.561], "radius_m": 0}) == ["square"]
     assert found(tenant, near={"center": [-46.655, -23.55], "radius_m": 0}) == ["hole"]
     assert found(tenant, near={"center": [0, 90], "radius_m": 100_000}) == []
+
+
+def test_the_smallest_circle_is_found(tenant: Tenancy) -> None:
+    tenant.site(name="dot", geofence=circle(179.3, 0, 1e-12))
+    assert found(tenant, bbox=[179, -1, 180, 1]) == ["dot"]
+    assert found(tenant, near={"center": [179.3, 0], "radius_m": 1}) == ["dot"]
+
+
+def test_a_search_looks_at_many_sites_at_once(
+    world: World, tenant: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look sorts what is left: by pages of one it would be a look for every site."""
+    for _ in range(30):
+        tenant.site(geofence=circle(10.0060, 10.0060, 1))
+    looks = []
+    look = sites.page_within
+    monkeypatch.setattr(sites, "page_within", lambda *a, **k: looks.append(1) or look(*a, **k))
+    part = {"near": {"center": [10, 10], "radius_m": 700}}
+    assert tenant.admin.post("/v1/sites/search?limit=1", json=part).json()["items"] == []
+    assert len(looks) == 1
 
 
 def test_a_search_is_paged_and_its_cursor_is_its_own(tenant: Tenancy) -> None:

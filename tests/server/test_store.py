@@ -11,10 +11,12 @@ from uuid import UUID
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from click.testing import CliRunner
 from sqlalchemy import MetaData, Table, UniqueConstraint, inspect
 
 from doorstep_geofences import Geofence
 from doorstep_server import deployment
+from doorstep_server.cli import main
 from doorstep_server.deployment import NewTenant, NotInitialized
 from doorstep_server.keyring import Keyring, KeyringUnusable
 from doorstep_server.privacy.data_map import DATA_MAP
@@ -251,6 +253,16 @@ def test_the_place_of_something_else_is_left_alone(settings: Settings) -> None:
         deployment.open_deployment(settings)
 
 
+def test_the_migrations_of_something_else_are_not_ours(settings: Settings) -> None:
+    settings.home.mkdir()
+    behind(settings, "CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    behind(settings, "CREATE TABLE theirs (x INTEGER)")
+    with pytest.raises(ForeignDatabase):
+        initialize(settings)
+    with pytest.raises(ForeignDatabase):
+        deployment.open_deployment(settings)
+
+
 # -- deployments -----------------------------------------------------------------------------
 
 
@@ -265,6 +277,30 @@ def test_files_are_their_owners_alone(settings: Settings) -> None:
         modes = {f.name: f.stat().st_mode & 0o777 for f in world.settings.home.iterdir()}
         assert world.settings.home.stat().st_mode & 0o777 == 0o700
     assert {mode for name, mode in modes.items()} == {0o600}
+
+
+def test_a_deployment_that_was_not_made_leaves_no_keyring(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keeps the database from being made: the next `init` finds nothing in its way."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tenants, "bind_keyring", fail)
+        with pytest.raises(RuntimeError, match="on purpose"):
+            initialize(settings)
+    assert not settings.keyring_path().exists()
+    initialize(settings)
+
+
+@pytest.mark.parametrize("arguments", [["init", "--tenant", "x" * 201], ["init", "--tenant", ""]])
+def test_a_name_that_does_not_fit_is_told(settings: Settings, arguments: list[str]) -> None:
+    done = CliRunner().invoke(main, ["--home", str(settings.home), *arguments])
+    assert done.exit_code == 2
+    assert "1 to 200 characters" in done.output
+    assert not settings.home.exists()
 
 
 def test_without_a_deployment_nothing_opens(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from doorstep_geofences import Bounds
 from doorstep_server.api import documented
 from doorstep_server.api.paging import Cursors, Page, Paging
-from doorstep_server.api.sites import ShownSite, shown
+from doorstep_server.api.sites import ShownSite, shown_page
 from doorstep_server.auth import Admin, scope
 from doorstep_server.policies import judged_site
 from doorstep_server.problems import Refusal
@@ -25,6 +25,8 @@ from doorstep_server.store.sites import StoredSite
 from doorstep_server.wire import StrictJson
 
 MAX_NEAR_M = 100_000.0
+#: sites read at once: each time, PostgreSQL sorts all that are left to look at
+LOOK_AT = 500
 #: a box is looked into so much farther: a point is a box then, and its edges are part of it, those
 #: on the 180° meridian from both sides
 _HAIR_M = 0.001
@@ -104,6 +106,7 @@ async def search(
     cursors = Cursors[UUID](policy.keys, UUID, of="site-search", filters=data)
     after = cursors.read(paging.cursor)
     found: list[StoredSite] = []
+    look_at = max(paging.limit + 1, LOOK_AT)
     while len(found) <= paging.limit:
         looked_at = await services.read(
             policy.tenant_id,
@@ -112,15 +115,15 @@ async def search(
                 policy.tenant_id,
                 part.bounds.on_the_map(),
                 after=after,
-                limit=paging.limit + 1,
+                limit=look_at,
             ),
         )
         # how far an intricate fence is takes a while, and check-ins must not wait for it
         found += await asyncio.to_thread(part.only, looked_at)
-        if len(looked_at) <= paging.limit:
+        if len(looked_at) < look_at:
             break
         after = looked_at[-1].site_id
-    return cursors.page(found, paging.limit, show=shown, place=lambda site: site.site_id)
+    return await shown_page(cursors, found, paging.limit, lambda site: site.site_id)
 
 
 def _part(data: SiteSearch) -> _Part:

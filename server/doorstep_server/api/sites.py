@@ -1,9 +1,10 @@
 """Sites: the authorized locations, their history, and trying a position against them."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID, uuid4
 from zoneinfo import available_timezones
 
@@ -36,6 +37,8 @@ from doorstep_server.services import Services
 from doorstep_server.store import Connection, sites
 from doorstep_server.store.sites import Conflict, SiteContent, StoredSite
 from doorstep_server.wire import GEOFENCE_BODY_BYTES, StrictJson, Text
+
+P = TypeVar("P")
 
 
 class NewSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +136,7 @@ async def list_all(
         policy.tenant_id,
         lambda c: sites.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
-    return cursors.page(found, paging.limit, show=shown, place=lambda site: site.site_id)
+    return await shown_page(cursors, found, paging.limit, lambda site: site.site_id)
 
 
 @post(
@@ -254,7 +257,7 @@ async def versions(
     )
     if not found and before is None:
         raise Refusal("not-found")
-    return cursors.page(found, paging.limit, show=shown, place=lambda site: site.version)
+    return await shown_page(cursors, found, paging.limit, lambda site: site.version)
 
 
 @post(
@@ -285,6 +288,16 @@ async def try_position(
 def _timezones() -> frozenset[str]:
     """Read once: it walks through the file system."""
     return frozenset(available_timezones())
+
+
+async def shown_page(
+    cursors: Cursors[P],
+    found: list[StoredSite],
+    limit: int,
+    place: Callable[[StoredSite], P],
+) -> Page[ShownSite]:
+    """In a thread: to write large geofences out takes a while, and check-ins must not wait."""
+    return await asyncio.to_thread(lambda: cursors.page(found, limit, show=shown, place=place))
 
 
 async def _checked(data: NewSite) -> SiteContent:

@@ -11,11 +11,25 @@ from doorstep_server.settings import Settings
 from doorstep_server.store import migrate, tenants
 from doorstep_server.store.reach import DIRECTORY, Reach
 
+
+class _TenantName(click.ParamType[str]):
+    name = "name"
+
+    def convert(self, value: str, param: object, ctx: object) -> str:
+        del param, ctx
+        if not 1 <= len(value) <= 200:
+            raise click.BadParameter("A tenant's name has 1 to 200 characters.")
+        return value
+
+
+TENANT_NAME = _TenantName()
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()
-@click.option("--tenant", "name", default="First tenant", help="The first tenant's name.")
+@click.option(
+    "--tenant", "name", default="First tenant", type=TENANT_NAME, help="The first tenant's name."
+)
 @AS_JSON
 @click.pass_obj
 def init(settings: Settings, name: str, *, as_json: bool) -> None:
@@ -49,7 +63,7 @@ def tenants_group() -> None:
 
 
 @tenants_group.command("create")
-@click.argument("name")
+@click.argument("name", type=TENANT_NAME)
 @AS_JSON
 @click.pass_obj
 def create_tenant(settings: Settings, name: str, *, as_json: bool) -> None:

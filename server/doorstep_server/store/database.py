@@ -57,6 +57,15 @@ class AccessRefused(DatabaseUnavailable):
     )
 
 
+class LoginRefused(DatabaseUnavailable):
+    """The database does not let us in."""
+
+    _SAID = (
+        "The database does not let Doorstep in ({code}). Mend the user or the password in "
+        "DOORSTEP_DATABASE_URL (or DOORSTEP_ADMIN_DATABASE_URL), or let the user in."
+    )
+
+
 class Conflicted(DatabaseUnavailable):
     """Another transaction came first: what was written meanwhile must be looked at again."""
 

@@ -187,7 +187,8 @@ def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> bool:
         .values(fresh=False)
     )
     if not settled.rowcount:
-        return False
+        # another request may have settled it a moment ago: then it stands
+        return find_token(connection, tenant_id, token.kid) is not None
     connection.execute(
         delete(device_tokens).where(
             mine, device_tokens.c.device_id == token.device_id, device_tokens.c.kid != token.kid

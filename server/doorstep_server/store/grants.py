@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from doorstep_server.store.database import AccessRefused, DatabaseUnavailable
+from doorstep_server.store.database import AccessRefused, DatabaseUnavailable, UnsupportedDatabase
 from doorstep_server.store.reach import APP_ROLE
 from doorstep_server.store.schema import metadata
 
@@ -12,17 +12,66 @@ def prepare(connection: Connection, user: str) -> None:
 
     What is there already is left as it is, so a user with few rights can do the rest.
     """
+    _require_usable(connection)
     if not _scalar(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'postgis'"):
         connection.execute(text("CREATE EXTENSION postgis"))
     if not _scalar(connection, "SELECT count(*) FROM pg_roles WHERE rolname = :app"):
-        connection.execute(text(f"CREATE ROLE {APP_ROLE} NOLOGIN"))
+        connection.execute(text(_CREATE_ROLE))
     # whoever makes the schema fills it in as the server would, so they need the role as well
     for member in {user, str(_scalar(connection, "SELECT current_user"))}:
-        if not _scalar(connection, "SELECT pg_has_role(:member, :app, 'MEMBER')", member=member):
-            quoted = connection.dialect.identifier_preparer.quote_identifier(member)
-            connection.execute(text(f"GRANT {APP_ROLE} TO {quoted}"))
+        _let_take_the_role(connection, member)
+    _let_connect(connection, user)
     connection.execute(text(f"GRANT USAGE ON SCHEMA {_schema(connection)} TO {APP_ROLE}"))
     _let_the_index_be_used(connection)
+
+
+# roles belong to the whole server: another database's owner may make it at the same moment
+_CREATE_ROLE = f"""
+    DO $$ BEGIN
+        CREATE ROLE {APP_ROLE} NOLOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END $$
+"""
+
+
+def _require_usable(connection: Connection) -> None:
+    if _scalar(connection, "SHOW server_encoding") != "UTF8":
+        raise UnsupportedDatabase(
+            "The database cannot hold every text: make it with ENCODING 'UTF8' (and TEMPLATE "
+            "template0)."
+        )
+    if not _scalar(
+        connection, "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgis'"
+    ):
+        raise UnsupportedDatabase(
+            "PostGIS is not installed on the database's server: on Debian it is the package "
+            "postgresql-postgis."
+        )
+
+
+def _let_take_the_role(connection: Connection, member: str) -> None:
+    # since PostgreSQL 16 who made a role is a member that may not take it
+    version = connection.dialect.server_version_info or (0,)
+    kind = "SET" if version >= (16,) else "MEMBER"
+    if not _scalar(connection, f"SELECT pg_has_role(:member, :app, '{kind}')", member=member):
+        connection.execute(text(f"GRANT {APP_ROLE} TO {_quoted(connection, member)}"))
+
+
+def _let_connect(connection: Connection, user: str) -> None:
+    """Only who is told may: the role is that of every deployment on the same server."""
+    if _scalar(connection, _PUBLIC_MAY_CONNECT):
+        database = _quoted(connection, str(_scalar(connection, "SELECT current_database()")))
+        connection.execute(text(f"REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC"))
+        connection.execute(
+            text(f"GRANT CONNECT ON DATABASE {database} TO {_quoted(connection, user)}")
+        )
+
+
+_PUBLIC_MAY_CONNECT = """
+    SELECT count(*) FROM pg_database,
+        LATERAL aclexplode(coalesce(datacl, acldefault('d', datdba))) AS granted
+    WHERE datname = current_database() AND grantee = 0 AND privilege_type = 'CONNECT'
+"""
 
 
 def _let_the_index_be_used(connection: Connection) -> None:
@@ -48,8 +97,11 @@ def require(connection: Connection) -> None:
 
 
 def _schema(connection: Connection) -> str:
-    schema = str(_scalar(connection, "SELECT current_schema()"))
-    return connection.dialect.identifier_preparer.quote_identifier(schema)
+    return _quoted(connection, str(_scalar(connection, "SELECT current_schema()")))
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote_identifier(name)
 
 
 def _scalar(connection: Connection, query: str, **values: str) -> object:

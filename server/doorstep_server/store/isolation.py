@@ -20,7 +20,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import (
     BindParameter,
     Column,
+    ColumnClause,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Delete,
     Engine,
@@ -35,9 +37,10 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 from sqlalchemy.sql.operators import and_, eq, in_op
+from sqlalchemy.sql.selectable import AliasedReturnsRows
 
 from doorstep_server.store.reach import Reach, reach_of
-from doorstep_server.store.schema import tenants
+from doorstep_server.store.schema import metadata, tenants
 
 
 class TenantNotNamed(RuntimeError):
@@ -73,7 +76,7 @@ _known: WeakKeyDictionary[SQLCompiler, tuple[_Naming, ...]] = WeakKeyDictionary(
 def _check(connection: Connection, _: Any, __: str, ___: Any, context: Any, ____: bool) -> None:  # noqa: FBT001
     compiled = context.compiled
     # what was not compiled from an expression is ours: transaction control, pragmas, DDL
-    if not isinstance(compiled, SQLCompiler) or isinstance(compiled.statement, TextClause):
+    if not isinstance(compiled, SQLCompiler) or type(compiled.statement) is TextClause:
         return
     reach = reach_of(connection)
     if reach.owner:
@@ -111,14 +114,48 @@ def _expanded(parameters: dict[str, Any], name: str) -> Iterator[UUID]:
 def _namings(compiled: SQLCompiler) -> Iterator[_Naming]:
     """What each part of a statement names. Raises `TenantNotNamed` for one that names nothing."""
     statement: Any = compiled.statement
+    if not isinstance(statement, Select | CompoundSelect | Insert | Update | Delete):
+        raise TenantNotNamed
     for part in visitors.iterate(statement):
+        if isinstance(part, TableClause | AliasedReturnsRows):
+            _require_as_in_schema(part)
         if isinstance(part, Select):
             yield from _conditions(compiled, _tables(part), part.whereclause)
         elif isinstance(part, Update | Delete):
+            _require_alone(compiled, part)
             yield from _conditions(compiled, [part.table], part.whereclause)
         elif isinstance(part, Insert) and "tenant_id" in part.table.c:
+            _require_conflict_within_tenant(part)
             # as a parameter, which rows that are selected do not have
             yield _By.TENANT, "tenant_id"
+
+
+def _require_as_in_schema(source: TableClause | AliasedReturnsRows) -> None:
+    """Under another name, or made up, a table could go unnoticed."""
+    table = source if isinstance(source, TableClause) else source.element
+    known = metadata.tables.get(getattr(table, "name", ""))
+    if known is not None and source is not known:
+        raise TenantNotNamed
+
+
+def _require_alone(compiled: SQLCompiler, change: Update | Delete) -> None:
+    """A change is by columns of its own table alone, and moves no row to another tenant."""
+    columns = (c for c in visitors.iterate(change) if isinstance(c, ColumnClause))
+    if any(c.table is not None and c.table is not change.table for c in columns):
+        raise TenantNotNamed
+    if isinstance(change, Update) and "tenant_id" in compiled.binds:
+        raise TenantNotNamed
+
+
+def _require_conflict_within_tenant(insertion: Insert) -> None:
+    """A row that is written over is one of the same tenant."""
+    # not public, but there is no other way to it; a test tells if it goes
+    conflict: Any = getattr(insertion, "_post_values_clause", None)
+    if conflict is None:
+        return
+    targets = getattr(conflict, "inferred_target_elements", None) or ()
+    if "tenant_id" not in {getattr(target, "key", target) for target in targets}:
+        raise TenantNotNamed
 
 
 def _tables(select: Select[Any]) -> Iterator[TableClause]:

@@ -5,8 +5,9 @@ needed. On PostgreSQL transactions run beside each other, and a state that was m
 changed before the commit, at every isolation level. So whoever acts on a state first takes a lock,
 then reads it in a later statement:
 
-- A group of check-ins takes the stripes of its subjects *shared*; whatever changes what a subject
-  or its devices may do takes their stripe *exclusively* and answers after its commit. So a
+- A group of check-ins takes the stripes of its subjects *shared*; whatever changes what a person
+  permits, or whether a device may act, takes their stripe *exclusively* and answers after its
+  commit. So a
   withdrawal that was answered is seen by every group that commits later.
 - Whatever changes a tenant's configuration takes the tenant's own lock, so that what it checked
   before it wrote still holds.

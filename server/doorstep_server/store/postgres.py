@@ -28,6 +28,7 @@ from doorstep_server.store.database import (
     DatabaseDamaged,
     DatabaseUnavailable,
     KeyTaken,
+    LoginRefused,
     StoreFunction,
     UnsupportedDatabase,
 )
@@ -37,6 +38,8 @@ T = TypeVar("T")
 
 #: connections of one process
 CONNECTIONS = 8
+#: and so many more while it reads much
+READING_MUCH = 2
 #: for a server that no longer answers at all; its own limits are shorter
 COMMAND_TIMEOUT_S = 30.0
 #: who makes or changes the schema waits so long for others that do, and for servers that still run
@@ -54,6 +57,7 @@ class PostgresDatabase(Database):
         engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
         self._engine = engine
         self._writing, self._reading = _for_writing(engine), _for_reading(engine)
+        self._reading_much = asyncio.Semaphore(READING_MUCH)
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
@@ -64,8 +68,9 @@ class PostgresDatabase(Database):
         return await _run(self._reading, reach, function)
 
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
-        """On a connection of its own, in a thread of its own."""
-        return await asyncio.to_thread(self.read_now, reach, function)
+        """On a connection of its own, in a thread of its own; not many at once."""
+        async with self._reading_much:
+            return await asyncio.to_thread(self.read_now, reach, function)
 
     def write_now(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own."""
@@ -197,7 +202,7 @@ _STATES: dict[str, type[DatabaseUnavailable]] = {
     # a key that was free when it was looked for: another transaction was faster
     "23505": KeyTaken,
     "25006": DatabaseUnavailable,  # read-only transaction
-    "28": AccessRefused,  # who connects is not let in
+    "28": LoginRefused,  # who connects is not let in
     "3D000": DatabaseUnavailable,  # no such database
     "40": Conflicted,  # rolled back for another: deadlock, serialization
     "42501": AccessRefused,  # a right is missing
@@ -213,13 +218,19 @@ _STATES: dict[str, type[DatabaseUnavailable]] = {
 }
 
 
+#: a setting in the URL that neither the driver nor the server knows
+_UNKNOWN_SETTING = "42704"
+
+
 def _unavailable(error: DBAPIError) -> Exception | None:
-    if isinstance(getattr(error.orig, "__cause__", None), ClientConfigurationError):
-        return UnsupportedDatabase(
-            "DOORSTEP_DATABASE_URL cannot be used. Write postgresql://user:password@host/database; "
-            "PostgreSQL's documentation of connection URIs tells what else it may say."
-        )
     state = getattr(error.orig, "sqlstate", None)
+    cause = getattr(error.orig, "__cause__", None)
+    if isinstance(cause, ClientConfigurationError) or state == _UNKNOWN_SETTING:
+        return UnsupportedDatabase(
+            "DOORSTEP_DATABASE_URL cannot be used. Write postgresql://user:password@host/database. "
+            "Behind a `?` it may say sslmode, sslrootcert and what else asyncpg takes, and "
+            "settings of the server; not every option of other drivers."
+        )
     if state is None:
         return DatabaseUnavailable("connection lost") if error.connection_invalidated else None
     kind = _STATES.get(state) or _STATES.get(state[:2])

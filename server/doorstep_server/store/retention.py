@@ -35,7 +35,7 @@ def longest_days(connection: Connection, tenant_id: UUID) -> int:
 
 def make_partitions(connection: Connection, today: date, longest: timedelta) -> int:
     """Make the partitions that check-ins kept for so long will need, 8 weeks ahead; how many."""
-    if connection.dialect.name != "postgresql":
+    if not has_partitions(connection):
         return 0
     # what expires today is never written any more
     first, last = today + timedelta(days=1), today + longest + AHEAD
@@ -45,7 +45,7 @@ def make_partitions(connection: Connection, today: date, longest: timedelta) -> 
 
 def drop_partitions(connection: Connection, today: date) -> int:
     """Drop the partitions in which everything has expired; how many."""
-    if connection.dialect.name != "postgresql":
+    if not has_partitions(connection):
         return 0
     return int(connection.execute(select(func.doorstep_drop_expired(today))).scalar_one())
 
@@ -55,10 +55,13 @@ def delete_receipts(connection: Connection, tenant_id: UUID, today: date) -> int
     return _delete(connection, receipts, tenant_id, today)
 
 
+def has_partitions(connection: Connection) -> bool:
+    """Whether check-ins go by dropping partitions; otherwise they are deleted."""
+    return connection.dialect.name == "postgresql"
+
+
 def delete_check_ins(connection: Connection, tenant_id: UUID, today: date) -> int:
-    """Delete some expired check-ins where that is not done by dropping partitions; how many."""
-    if connection.dialect.name == "postgresql":
-        return 0
+    """Delete some expired check-ins; how many."""
     return _delete(connection, check_ins, tenant_id, today)
 
 

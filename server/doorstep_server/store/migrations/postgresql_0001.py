@@ -80,7 +80,7 @@ def unpartition() -> None:
 
 _MAKE = """
 DECLARE
-    week date := date_trunc('week', first);
+    week date := pg_catalog.date_trunc('week', first::timestamp);
     made integer := 0;
     name text;
 BEGIN
