@@ -247,8 +247,6 @@ def _stored(
 ) -> list[CheckInRecord]:
     query = select(check_ins).where(
         check_ins.c.tenant_id == tenant_id,
-        # said apart, so that only the partitions of these days are looked into
-        check_ins.c.expires_on.in_({expires_on for expires_on, _ in places}),
         tuple_(check_ins.c.expires_on, check_ins.c.id).in_(list(places)),
     )
     return [_record(row) for row in connection.execute(query)]
