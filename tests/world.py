@@ -23,7 +23,8 @@ from doorstep_server.deployment import NewTenant
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection
-from doorstep_server.store.reach import Reach
+from doorstep_server.store.opening import database_at
+from doorstep_server.store.reach import OWNER, Reach
 
 T = TypeVar("T")
 
@@ -230,6 +231,12 @@ class World:
     def read(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
         """As another process would, naming one tenant."""
         return self.services.database.read_now(Reach.of(tenant_id), function)
+
+    def owner(self, function: Callable[[Connection], T]) -> T:
+        """Past all that keeps tenants apart: as the owner of the file, or as a superuser."""
+        owned = database_at(self.settings.admin_database_url or self.settings.database())
+        with deployment.closed_after(owned) as database:
+            return database.write_now(OWNER, function)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a look into the database shows to whoever holds all of it."""

@@ -119,9 +119,9 @@ def test_the_check_in_that_it_offers_works(tmp_path):
 
 
 def test_what_an_operator_can_mend_is_told_without_a_traceback(tmp_path, monkeypatch):
-    monkeypatch.setenv("DOORSTEP_DATABASE_URL", "postgresql://nobody@localhost/none")
+    monkeypatch.setenv("DOORSTEP_DATABASE_URL", "mysql://nobody@localhost/none")
     done = subprocess.run(
         command(tmp_path), capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: This version runs on SQLite files only")
+    assert done.stderr.startswith("Error: Doorstep runs on SQLite files and on PostgreSQL")

@@ -201,7 +201,7 @@ def rows(world: World, *tenant_ids: UUID) -> dict[str, list[dict[str, Any]]]:
         }
 
     # as the owner, whom nothing keeps from seeing all tenants
-    return world.services.database.administer(read)
+    return world.owner(read)
 
 
 def everything(world: World, *tenant_ids: UUID) -> list[str]:
@@ -252,14 +252,14 @@ def cast_shadows(world: World, side: Side) -> None:
             low, high = ([_shadow(table, row, t) for row in own] for t in (LOW, HIGH))
             connection.execute(insert(table), [*low, *own, *high])
 
-    world.services.database.administer(cast)
+    world.owner(cast)
     # whatever is remembered was read before
     world.services.policies.forget(side.tenant_id)
 
 
 def lift_shadows(world: World) -> None:
     """Leave nothing of them but the tenants themselves."""
-    world.services.database.administer(lambda c: _empty(c, LOW, HIGH))
+    world.owner(lambda c: _empty(c, LOW, HIGH))
 
 
 def _empty(connection: Connection, *tenant_ids: UUID) -> None:

@@ -25,7 +25,7 @@ from world import DATABASES
 KILLED = -9
 #: moments that are tried: a few of all, and every second of the last, where the files change
 SPREAD = 2
-LAST = 10
+LAST = 6
 
 Where = dict[str, str]
 

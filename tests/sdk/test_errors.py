@@ -2,6 +2,7 @@
 
 import pickle
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -178,7 +179,7 @@ def said(error: BaseException) -> str:
     """All that a crash reporter could print, the variables of our frames included."""
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     for frame in told.stack:
-        if "doorstep" not in frame.filename:
+        if not Path(frame.filename).is_relative_to(Path(doorstep.__file__).parent):
             frame.locals = None
     return "".join(told.format()) + repr(error) + str(error) + repr(vars(error))
 
