@@ -161,7 +161,7 @@ def _combined(call: tuple[Operation, Caller]) -> st.SearchStrategy[Any]:
 COMBINED = st.sampled_from(WITH_NAMES).flatmap(_combined)
 
 
-@settings(max_examples=25, derandomize=True, deadline=None, database=None)
+@settings(max_examples=12, derandomize=True, deadline=None, database=None)
 @given(
     calls=st.lists(COMBINED, min_size=1, max_size=3), caller_is=st.sampled_from(["first", "second"])
 )
