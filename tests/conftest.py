@@ -127,3 +127,12 @@ def world(
     """A deployment with its first tenant: once on each kind of database."""
     with worlds(request.param) as world:
         yield world
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def shared_world(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    """One deployment for all tests of a module that need no fresh one."""
+    with worlds(request.param) as world:
+        yield world

@@ -6,8 +6,7 @@ here until it has a valid body below.
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +21,7 @@ from doorstep_server.auth import guard_callers
 from doorstep_server.problems import TYPES
 from doorstep_server.wire import BATCH_BODY_BYTES, SMALL_BODY_BYTES
 from json_cases import DEPTH, LONE_SURROGATES, MARKER, REPEATED, suite
-from world import DATABASES, Phone, Tenancy, World, assert_documented
+from world import Phone, Tenancy, World, assert_documented
 
 JSON = {"Content-Type": "application/json"}
 BATCH = "/v1/check-ins/batch"
@@ -40,12 +39,9 @@ TAKING_BODIES = sorted(
 each_route = pytest.mark.parametrize(("method", "path"), TAKING_BODIES)
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def world(
-    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
-) -> Iterator[World]:
-    with worlds(request.param) as world:
-        yield world
+@pytest.fixture(scope="module")
+def world(shared_world: World) -> World:
+    return shared_world
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,18 +12,15 @@ from litestar.types import Message
 
 from doorstep_server.asgi import logged
 from doorstep_server.problems import TYPES
-from world import DATABASES, SQUARE, Phone, Tenancy, World
+from world import SQUARE, Phone, Tenancy, World
 
 MARKER = "marker-90c4"
 REASON = {"Doorstep-Purpose": "support"}
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def world(
-    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
-) -> Iterator[World]:
-    with worlds(request.param) as world:
-        yield world
+@pytest.fixture(scope="module")
+def world(shared_world: World) -> World:
+    return shared_world
 
 
 @pytest.fixture(scope="module")
