@@ -24,7 +24,10 @@ class Flaw(StrEnum):
     )
     UNSUPPORTED_TYPE = (
         "unsupported_type",
-        "Use a Polygon, a MultiPolygon or a Circle: only they have an inside.",
+        (
+            "Use a Polygon, a MultiPolygon or a Circle (in a file, a Point with a radius_m): only"
+            " they have an inside."
+        ),
     )
     CRS_MEMBER = (
         "crs_member",
@@ -38,18 +41,28 @@ class Flaw(StrEnum):
         "projected_coordinates",
         (
             "Give degrees, longitude from -180 to 180 and latitude from -90 to 90: convert metres"
-            " to WGS84 (EPSG:4326), and cut a fence that goes beyond the 180° meridian there."
+            " to WGS84 (EPSG:4326)."
+        ),
+    )
+    LATITUDE_AND_LONGITUDE_SWAPPED = (
+        "latitude_and_longitude_swapped",
+        (
+            "Write each position longitude first, then latitude: as it is, a latitude is beyond"
+            " 90°, while the other way round all are places on Earth."
         ),
     )
     CROSSES_ANTIMERIDIAN = (
         "crosses_antimeridian",
-        "Cut the fence at the 180° meridian into a MultiPolygon with a part on each side.",
+        (
+            "Cut the fence at the 180° meridian into a MultiPolygon with a part on each side: it"
+            " is too wide to know which way around the Earth is meant."
+        ),
     )
     NEAR_POLE = (
         "near_pole",
         (
-            "Keep the fence between 89° south and 89° north: nearer to a pole a degree of"
-            " longitude is too short to measure by."
+            "Keep the fence between 89° south and 89° north, and not around a pole: nearer to it"
+            " a degree of longitude is too short to measure by."
         ),
     )
     TOO_MANY_VERTICES = (
@@ -72,6 +85,7 @@ class Flaw(StrEnum):
         "zero_area",
         "Draw a ring that encloses an area: all its positions lie on one line.",
     )
+    DUPLICATE_RING = ("duplicate_ring", "Remove the ring that is drawn twice.")
     SELF_INTERSECTION = (
         "self_intersection",
         "Redraw the outline so that no two edges cross or run over each other.",
@@ -93,6 +107,10 @@ class Flaw(StrEnum):
     RADIUS_OUT_OF_RANGE = (
         "radius_out_of_range",
         "Give radius_m as a number of metres above 0 and at most 100000.",
+    )
+    TOO_LARGE = (
+        "too_large",
+        "Draw a smaller fence: its area is larger than you may have it.",
     )
     NO_FEATURES = (
         "no_features",

@@ -1,46 +1,30 @@
 """The shape of a site: read strictly once, valid ever after."""
 
 import math
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 
+from . import antimeridian, rings, soundness
 from .flaws import Flaw, InvalidGeofence
+from .notes import Note
 from .plane import Plane
+from .repair import closed, first_of_each, mended, told
+from .rings import Part, Shape
+from .soundness import MAX_LATITUDE, Finding
 
-#: More positions than this are refused before any of them is looked at.
-MAX_VERTICES = 100_000
-#: A comb of slanted teeth makes GEOS compare every edge with every other: 43 s for 100,000.
-#: This many pairs take well under a second; no coastline comes near it.
-MAX_SIDE_BY_SIDE = 50_000_000
 MAX_RADIUS_M = 100_000.0
-#: Beyond this latitude a degree of longitude is under 2 km and changes with every step.
-MAX_LATITUDE = 89.0
-#: Larger numbers are neither degrees nor metres on Earth; it also stops NaN and Infinity.
-MAX_NUMBER = 1e300
 
-Positions = npt.NDArray[np.float64]
-#: Where a part stands in the document: the numbers in "coordinates[0][3]".
-Place = tuple[int, ...]
-
-#: The beginnings of the sentences by which GEOS explains that a polygon is not valid.
-_GEOS_FLAWS = {
-    "Self-intersection": Flaw.SELF_INTERSECTION,
-    "Ring Self-intersection": Flaw.SELF_INTERSECTION,
-    "Duplicate Rings": Flaw.SELF_INTERSECTION,
-    "Hole lies outside shell": Flaw.HOLE_OUTSIDE_SHELL,
-    "Holes are nested": Flaw.NESTED_HOLES,
-    "Nested shells": Flaw.NESTED_SHELLS,
-    "Interior is disconnected": Flaw.DISCONNECTED_INTERIOR,
-    "Too few points in geometry component": Flaw.TOO_FEW_POSITIONS,
-    "Invalid Coordinate": Flaw.NOT_FINITE,
-}
+_CUT = (
+    "The fence crosses the 180° meridian and was cut there into parts that cover the same area:"
+    " nothing needs to be done."
+)
+_TURNED = (
+    "Longitudes beyond 180° were turned by 360°: they name the same places, and nothing needs to"
+    " be done."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +33,8 @@ class Geofence:
 
     Edges are straight lines in longitude and latitude (RFC 7946, section 3.1.1). Rings may
     wind either way (section 3.1.6 asks parsers not to refuse), and may touch themselves
-    only where the OGC's rules for valid polygons let them.
+    only where the OGC's rules for valid polygons let them. No edge crosses the 180° meridian:
+    what does is cut there, into parts.
     """
 
     shape: Polygon | MultiPolygon | None = None
@@ -58,39 +43,18 @@ class Geofence:
     radius_m: float | None = None
 
     @classmethod
-    def parse(cls, document: object) -> Self:
+    def parse(cls, document: object) -> "Geofence":
         """Read a GeoJSON Polygon or MultiPolygon, or our Circle; raises InvalidGeofence."""
-        if not isinstance(document, dict):
-            raise InvalidGeofence(Flaw.MALFORMED)
-        if "crs" in document:
-            raise InvalidGeofence(Flaw.CRS_MEMBER, at="crs")
-        match document.get("type"):
-            case "Circle":
-                _refuse_other_members(document, {"type", "center", "radius_m"})
-                return cls._parse_circle(document)
-            case "Polygon" | "MultiPolygon" as kind:
-                _refuse_other_members(document, {"type", "coordinates", "bbox"})
-                return cls.polygonal(_parse_shape(kind, document.get("coordinates")))
-            case str():
-                raise InvalidGeofence(Flaw.UNSUPPORTED_TYPE, at="type")
-            case _:
-                raise InvalidGeofence(Flaw.MALFORMED, at="type")
+        return read_geofence(document).geofence
 
     @classmethod
-    def _parse_circle(cls, document: dict[str, Any]) -> Self:
-        lon, lat = _parse_position(document.get("center"), "center")
-        return cls.circle(lon, lat, _parse_number(document.get("radius_m"), "radius_m"))
-
-    @classmethod
-    def polygonal(cls, shape: Polygon | MultiPolygon) -> Self:
+    def polygonal(cls, shape: Polygon | MultiPolygon) -> "Geofence":
         """A fence of a shape in longitude and latitude; heights are dropped."""
-        if not isinstance(shape, Polygon | MultiPolygon):
-            raise InvalidGeofence(Flaw.UNSUPPORTED_TYPE, at="type")
-        if shape.is_empty:
-            raise InvalidGeofence(Flaw.TOO_FEW_POSITIONS, at="coordinates")
-        if shape.has_z:
-            shape = shapely.force_2d(shape)
-        _refuse_flawed(shape)
+        return read_shape(shape).geofence
+
+    @classmethod
+    def of_stored(cls, shape: Polygon | MultiPolygon) -> Self:
+        """A fence of the shape of one that was read before: it is taken as it is, unchecked."""
         return cls(shape=shape)
 
     @classmethod
@@ -98,6 +62,8 @@ class Geofence:
         """All places within a distance of a centre."""
         if not (math.isfinite(lon) and math.isfinite(lat)):
             raise InvalidGeofence(Flaw.NOT_FINITE, at="center")
+        if soundness.is_swapped(lon, lat):
+            raise InvalidGeofence(Flaw.LATITUDE_AND_LONGITUDE_SWAPPED, at="center")
         if abs(lon) > 180.0 or abs(lat) > 90.0:
             raise InvalidGeofence(Flaw.PROJECTED_COORDINATES, at="center")
         if not 0.0 < radius_m <= MAX_RADIUS_M:
@@ -106,15 +72,77 @@ class Geofence:
             raise InvalidGeofence(Flaw.NEAR_POLE, at="center")
         return cls(center=(lon, lat), radius_m=radius_m)
 
+    @property
+    def unwrapped_shape(self) -> Polygon | MultiPolygon | None:
+        """The shape to measure: in one turn, perhaps beyond 180°, without the seam of a cut.
+
+        Nearly always it is the shape itself. Containment may be asked of either.
+        """
+        return None if self.shape is None else antimeridian.whole(self.shape)
+
+    @property
+    def area_m2(self) -> float:
+        """The area, by the scale at its middle."""
+        if self.shape is not None:
+            return _area_m2(self.shape)
+        assert self.radius_m is not None
+        return math.pi * self.radius_m**2
+
     def to_document(self) -> dict[str, Any]:
         """The document that `parse` reads back to an equal fence."""
         if self.shape is None:
             assert self.center is not None
             return {"type": "Circle", "center": list(self.center), "radius_m": self.radius_m}
+        parts = [[r.positions.tolist() for r in part] for part in rings.parts_of(self.shape)]
         if isinstance(self.shape, Polygon):
-            return {"type": "Polygon", "coordinates": _polygon_coordinates(self.shape)}
-        parts = [_polygon_coordinates(part) for part in self.shape.geoms]
+            return {"type": "Polygon", "coordinates": parts[0]}
         return {"type": "MultiPolygon", "coordinates": parts}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """A fence, and what is worth telling about how it was read."""
+
+    geofence: Geofence
+    notes: tuple[Note, ...] = ()
+
+
+def read_geofence(document: object, *, repair: bool = False) -> Reading:
+    """Read a GeoJSON Polygon or MultiPolygon, or our Circle; raises InvalidGeofence.
+
+    With `repair`, what is drawn badly is mended where that leaves no doubt what is meant, and
+    the notes say so; what is no place on Earth or encloses nothing is refused all the same.
+    """
+    if not isinstance(document, dict):
+        raise InvalidGeofence(Flaw.MALFORMED)
+    if "crs" in document:
+        raise InvalidGeofence(Flaw.CRS_MEMBER, at="crs")
+    match document.get("type"):
+        case "Circle":
+            _refuse_other_members(document, {"type", "center", "radius_m"})
+            return Reading(geofence=_read_circle(document))
+        case "Polygon" | "MultiPolygon" as kind:
+            _refuse_other_members(document, {"type", "coordinates", "bbox"})
+            return _read_coordinates(kind, document.get("coordinates"), repair=repair)
+        case str():
+            raise InvalidGeofence(Flaw.UNSUPPORTED_TYPE, at="type")
+        case _:
+            raise InvalidGeofence(Flaw.MALFORMED, at="type")
+
+
+def read_shape(shape: object, *, repair: bool = False) -> Reading:
+    """The same for a shape in longitude and latitude; heights are dropped."""
+    if not isinstance(shape, Polygon | MultiPolygon):
+        raise InvalidGeofence(Flaw.UNSUPPORTED_TYPE, at="type")
+    if shape.is_empty:
+        raise InvalidGeofence(Flaw.TOO_FEW_POSITIONS, at="coordinates")
+    if shapely.get_num_coordinates(shape) > rings.MAX_VERTICES:
+        raise InvalidGeofence(Flaw.TOO_MANY_VERTICES, at="coordinates")
+    if shape.has_z or shape.has_m:
+        shape = shapely.force_2d(shape)
+    if soundness.is_sound(shape):
+        return Reading(geofence=Geofence(shape=shape))
+    return _read_parts(rings.parts_of(shape), repair=repair)
 
 
 def _refuse_other_members(document: dict[str, Any], known: set[str]) -> None:
@@ -123,162 +151,84 @@ def _refuse_other_members(document: dict[str, Any], known: set[str]) -> None:
         raise InvalidGeofence(Flaw.MALFORMED)
 
 
-def _polygon_coordinates(polygon: Polygon) -> list[list[list[float]]]:
-    return [shapely.get_coordinates(ring).tolist() for ring in _polygon_rings(polygon)]
+def _read_circle(document: dict[str, Any]) -> Geofence:
+    lon, lat = rings.read_position(document.get("center"), "center")
+    return Geofence.circle(lon, lat, rings.read_number(document.get("radius_m"), "radius_m"))
 
 
-def _polygon_rings(polygon: Polygon) -> list[shapely.LinearRing]:
-    return [polygon.exterior, *polygon.interiors]
+def _read_coordinates(kind: str, coordinates: object, *, repair: bool) -> Reading:
+    rings.refuse_too_many(kind, coordinates)
+    shape = rings.ordinary_shape(kind, coordinates)
+    if shape is not None and soundness.is_sound(shape):
+        return Reading(geofence=Geofence(shape=shape))
+    parts = rings.read_parts(kind, coordinates, may_be_open=repair)
+    return _read_parts(parts, repair=repair)
 
 
-def _parse_shape(kind: str, coordinates: object) -> Polygon | MultiPolygon:
-    parts = _parse_list(coordinates, ()) if kind == "MultiPolygon" else [coordinates]
-    _refuse_too_many(parts)
-    if kind == "Polygon":
-        return _parse_polygon(coordinates, ())
-    return MultiPolygon([_parse_polygon(part, (i,)) for i, part in enumerate(parts)])
+def _read_parts(written: list[Part], *, repair: bool) -> Reading:
+    """Read what is not ordinary: it lies across the 180° meridian, or is flawed."""
+    parts, findings = closed(written) if repair else (written, [])
+    soundness.refuse_impossible(parts)
+    parts, notes = _laid_out(parts)
+    shape = literal = rings.shape_of(parts)
+    soundness.refuse_too_intricate(shape)
+    finding = soundness.first_flaw(shape, parts)
+    if finding is not None:
+        if not repair:
+            raise finding.refusal()
+        outcome = mended(parts, finding)
+        shape, literal = outcome.shape, outcome.literal
+        findings += outcome.findings
+    shape, overlaps = _cut(shape, repair=repair)
+    notes += _repaired(findings + overlaps, literal, shape)
+    return Reading(geofence=Geofence(shape=shape), notes=tuple(notes))
 
 
-def _refuse_too_many(parts: list[Any]) -> None:
-    rings = [ring for part in parts if isinstance(part, list) for ring in part]
-    if sum(len(ring) for ring in rings if isinstance(ring, list)) > MAX_VERTICES:
-        raise InvalidGeofence(Flaw.TOO_MANY_VERTICES, at="coordinates")
+def _laid_out(parts: list[Part]) -> tuple[list[Part], list[Note]]:
+    """The parts with each ring in one turn, and what to tell of those that were not."""
+    notes = []
+    out = [antimeridian.laid_out(part) for part in parts]
+    for before, after in zip(parts, out, strict=True):
+        at = rings.written(before[0].place)
+        if antimeridian.is_off(after[0]):
+            notes.append(Note(code="cut_at_antimeridian", message=_CUT, at=at))
+        elif any(new is not old for old, new in zip(before, after, strict=True)):
+            notes.append(Note(code="turned_by_360", message=_TURNED, at=at))
+    return out, notes
 
 
-def _parse_polygon(value: object, place: Place) -> Polygon:
-    rings = _parse_list(value, place)
-    shell, *holes = (_parse_ring(ring, (*place, i)) for i, ring in enumerate(rings))
-    return Polygon(shell, holes)
+def _cut(shape: Shape, *, repair: bool) -> tuple[Shape, list[Finding]]:
+    """The shape within the map; its parts may overlap there, though not as they were written."""
+    shape = antimeridian.cut(shape)
+    if shapely.get_num_coordinates(shape) > rings.MAX_VERTICES:
+        raise InvalidGeofence(Flaw.TOO_MANY_VERTICES, at=rings.written(()))
+    if shape.is_valid:
+        return shape, []
+    if not repair:
+        # Where that is in the document is not known any more.
+        raise InvalidGeofence(Flaw.NESTED_SHELLS, at=rings.written(()))
+    return rings.polygons_in(shapely.union_all(shape)), [Finding(Flaw.NESTED_SHELLS, ())]
 
 
-def _parse_list(value: object, place: Place) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise InvalidGeofence(Flaw.MALFORMED, at=_written(place))
-    return value
+def _repaired(findings: list[Finding], literal: Shape, shape: Shape) -> list[Note]:
+    if not findings:
+        return []
+    before_m2, after_m2 = _area_m2(literal), _area_m2(shape)
+    return [
+        Note(
+            code="repaired",
+            message=told(finding.flaw),
+            at=rings.written(finding.place),
+            area_before_m2=before_m2,
+            area_after_m2=after_m2,
+        )
+        for finding in first_of_each(findings)
+    ]
 
 
-def _parse_ring(value: object, place: Place) -> Positions:
-    if not isinstance(value, list):
-        raise InvalidGeofence(Flaw.MALFORMED, at=_written(place))
-    if len(value) < 4:
-        raise InvalidGeofence(Flaw.TOO_FEW_POSITIONS, at=_written(place))
-    ring = np.array(
-        [_parse_position(position, (*place, i)) for i, position in enumerate(value)],
-        dtype=np.float64,
-    )
-    # Before the degrees: the ends of a ring must meet in whatever unit.
-    if (ring[0] != ring[-1]).any():
-        raise InvalidGeofence(Flaw.RING_NOT_CLOSED, at=_written(place))
-    return ring
-
-
-def _parse_position(value: object, at: str | Place) -> tuple[float, float]:
-    """Longitude and latitude; a third number, the height, is dropped (RFC 7946, 3.1.1)."""
-    if not isinstance(value, list) or not 2 <= len(value) <= 3:
-        raise InvalidGeofence(Flaw.MALFORMED, at=_written(at))
-    lon, lat, *_ = [_parse_number(number, at) for number in value]
-    return lon, lat
-
-
-def _parse_number(value: object, at: str | Place) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidGeofence(Flaw.MALFORMED, at=_written(at))
-    # An integer may be too long for a float: then it is no coordinate either.
-    if not -MAX_NUMBER < value < MAX_NUMBER:
-        raise InvalidGeofence(Flaw.NOT_FINITE, at=_written(at))
-    return float(value)
-
-
-def _written(at: str | Place) -> str:
-    return at if isinstance(at, str) else "coordinates" + "".join(f"[{i}]" for i in at)
-
-
-def _refuse_flawed(shape: Polygon | MultiPolygon) -> None:
-    count = int(shapely.get_num_coordinates(shape))
-    if count > MAX_VERTICES:
-        raise InvalidGeofence(Flaw.TOO_MANY_VERTICES, at=_written(()))
-    for place, ring in _rings(shape):
-        _refuse_flawed_ring(shapely.get_coordinates(ring), place)
-    if count**2 / 2 > MAX_SIDE_BY_SIDE and _edges_side_by_side(shape) > MAX_SIDE_BY_SIDE:
-        raise InvalidGeofence(Flaw.TOO_INTRICATE, at=_written(()))
-    if not shape.is_valid:
-        raise _explained(shape)
-
-
-def _edges_side_by_side(shape: Polygon | MultiPolygon) -> int:
-    """How many pairs of edges overlap in longitude, or in latitude if those are fewer.
-
-    No fewer than the pairs of edges that checking for crossings may have to look at.
-    """
-    rings = [shapely.get_coordinates(ring) for _, ring in _rings(shape)]
-    starts, ends = (
-        np.concatenate(part) for part in ([r[:-1] for r in rings], [r[1:] for r in rings])
-    )
-    lows, highs = np.minimum(starts, ends), np.maximum(starts, ends)
-    return min(_overlaps(lows[:, axis], highs[:, axis]) for axis in (0, 1))
-
-
-def _overlaps(lows: Positions, highs: Positions) -> int:
-    """How many pairs of intervals overlap: of each, those that start later, yet before it ends."""
-    order = np.argsort(lows)
-    started = np.searchsorted(lows[order], highs[order], side="right")
-    return int((started - np.arange(1, len(lows) + 1)).sum())
-
-
-def _rings(shape: Polygon | MultiPolygon) -> Iterator[tuple[Place, shapely.LinearRing]]:
-    """Every ring with its place in the document."""
-    if isinstance(shape, Polygon):
-        yield from (((i,), ring) for i, ring in enumerate(_polygon_rings(shape)))
-        return
-    for part, polygon in enumerate(shape.geoms):
-        yield from (((part, i), ring) for i, ring in enumerate(_polygon_rings(polygon)))
-
-
-def _refuse_flawed_ring(ring: Positions, place: Place) -> None:
-    if len(ring) < 4:
-        raise InvalidGeofence(Flaw.TOO_FEW_POSITIONS, at=_written(place))
-    lon, lat = np.abs(ring).T
-    _refuse_any(~np.isfinite(ring).all(axis=1), Flaw.NOT_FINITE, place)
-    _refuse_any((lon > 180.0) | (lat > 90.0), Flaw.PROJECTED_COORDINATES, place)
-    _refuse_any(np.abs(np.diff(ring[:, 0])) > 180.0, Flaw.CROSSES_ANTIMERIDIAN, place)
-    _refuse_any(lat > MAX_LATITUDE, Flaw.NEAR_POLE, place)
-
-
-def _refuse_any(flawed: npt.ArrayLike, flaw: Flaw, place: Place) -> None:
-    """Refuse at the first flawed position of the ring."""
-    first = int(np.argmax(flawed))
-    if np.any(flawed):
-        raise InvalidGeofence(flaw, at=_written((*place, first)))
-
-
-def _explained(shape: Polygon | MultiPolygon) -> InvalidGeofence:
-    """What GEOS found, in our words, at the edge or ring where it found it."""
-    for place, ring in _rings(shape):
-        # Not the ring's own area, which is zero for a bow-tie too.
-        if ring.convex_hull.area == 0.0:
-            return InvalidGeofence(Flaw.ZERO_AREA, at=_written(place))
-    sentence = shapely.is_valid_reason(shape)
-    match = re.fullmatch(r"(?P<flaw>[^[]+)(?:\[(?P<x>\S+) (?P<y>\S+)\])?", sentence)
-    assert match is not None
-    flaw = _GEOS_FLAWS.get(match["flaw"], Flaw.INVALID)
-    if match["x"] is None:
-        return InvalidGeofence(flaw, at=_written(()))
-    place = _place_of(shape, shapely.Point(float(match["x"]), float(match["y"])))
-    return InvalidGeofence(flaw, at=_written(place))
-
-
-def _place_of(shape: Polygon | MultiPolygon, found: shapely.Point) -> Place:
-    """The edge that passes nearest to where a flaw was found, by the position it starts at.
-
-    Of edges that are equally near (they cross or touch there) the last in the document:
-    holes come after the outline they do not fit.
-    """
-    places, rings = zip(*_rings(shape), strict=True)
-    nearest = _last_least(shapely.distance(np.array(rings), found))
-    positions = shapely.get_coordinates(rings[nearest])
-    edges = shapely.linestrings(np.stack([positions[:-1], positions[1:]], axis=1))
-    return (*places[nearest], _last_least(shapely.distance(edges, found)))
-
-
-def _last_least(values: npt.ArrayLike) -> int:
-    return int(np.flatnonzero(values == np.min(values))[-1])
+def _area_m2(shape: Shape) -> float:
+    """By the scale at the centroid's latitude, about which the errors of the others cancel."""
+    if shape.is_empty:
+        return 0.0
+    scale = Plane.at(float(shapely.get_y(shapely.centroid(shape))))
+    return float(shape.area * scale.lon_degree_m * scale.lat_degree_m)

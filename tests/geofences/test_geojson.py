@@ -5,6 +5,7 @@ from doorstep_geofences import (
     InvalidGeofence,
     ParsedFeature,
     RejectedFeature,
+    read_feature,
     read_features,
 )
 
@@ -96,6 +97,39 @@ def test_another_reference_system_is_refused_at_once():
 def test_crs84_is_what_geojson_means_anyway():
     crs = named_crs("urn:ogc:def:crs:OGC:1.3:CRS84")
     assert [f.place for f in read_features(collection(feature(), crs=crs))] == ["features[0]"]
+
+
+BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
+COLLECTION = {"type": "GeometryCollection", "geometries": [SQUARE, SQUARE]}
+
+
+def test_a_feature_is_read_by_itself():
+    assert read_feature(feature(), "line 3") == ParsedFeature(
+        place="line 3", geofence=Geofence.parse(SQUARE)
+    )
+
+
+def test_a_collection_of_polygons_is_refused_with_what_to_write_instead():
+    rejected = read_feature(feature(COLLECTION), "line 3")
+    assert (rejected.place, rejected.code) == ("line 3.geometry.type", "unsupported_type")
+    assert "MultiPolygon" in rejected.message
+
+
+def test_a_feature_is_repaired_only_when_asked():
+    assert read_feature(feature(BOW_TIE), "line 3").code == "self_intersection"
+    repaired = read_feature(feature(BOW_TIE), "line 3", repair=True)
+    assert repaired.geofence.shape.area == 0.5
+    (note,) = repaired.notes
+    assert note.code == "repaired"
+    assert note.at.startswith("line 3.geometry.coordinates[0]")
+
+
+def test_features_are_repaired_only_when_asked():
+    document = collection(feature(OPEN), feature())
+    assert [type(f) for f in read_features(document)] == [RejectedFeature, ParsedFeature]
+    assert [f.geofence for f in read_features(document, repair=True)] == [
+        Geofence.parse(SQUARE)
+    ] * 2
 
 
 @pytest.mark.parametrize("wrong", [None, [], {}, SQUARE, {"type": "FeatureCollection"}])
