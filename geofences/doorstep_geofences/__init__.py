@@ -5,7 +5,8 @@ JSON. The way through it is `judge` in `verdict`; the order of latitude and long
 outside world is settled in `fix` and `geofence`.
 """
 
-from .area import Bounds
+from . import travel
+from .bounds import Bounds
 from .clock import (
     FRESH_FOR_S,
     LONGEST_AGE_S,
@@ -18,9 +19,14 @@ from .clock import (
 )
 from .fix import Fix
 from .flaws import Flaw, InvalidGeofence
-from .geofence import MAX_RADIUS_M, MAX_VERTICES, Geofence
-from .geojson import ParsedFeature, RejectedFeature, read_features
-from .site import MAX_TOLERANCE_M, STANDARD, STRICT, WORST_ACCURACY_M, Site, SiteIndex
+from .geofence import MAX_RADIUS_M, Geofence, Reading, read_geofence, read_shape
+from .geojson import ParsedFeature, RejectedFeature, read_feature, read_features
+from .hints import Overlaps, hints, overlaps, shares
+from .hours import HoursFlaw, InvalidHours, OpeningHours
+from .index import SiteIndex
+from .notes import Note
+from .rings import MAX_VERTICES
+from .site import MAX_TOLERANCE_M, STANDARD, STRICT, WORST_ACCURACY_M, Site
 from .verdict import Outcome, Question, Reason, Verdict, judge
 
 __all__ = [
@@ -38,10 +44,16 @@ __all__ = [
     "Flaw",
     "Freshness",
     "Geofence",
+    "HoursFlaw",
     "InvalidGeofence",
+    "InvalidHours",
+    "Note",
+    "OpeningHours",
     "Outcome",
+    "Overlaps",
     "ParsedFeature",
     "Question",
+    "Reading",
     "Reason",
     "RejectedFeature",
     "Site",
@@ -50,7 +62,14 @@ __all__ = [
     "age_s",
     "captured_instant",
     "freshness",
+    "hints",
     "is_skewed",
     "judge",
+    "overlaps",
+    "read_feature",
     "read_features",
+    "read_geofence",
+    "read_shape",
+    "shares",
+    "travel",
 ]

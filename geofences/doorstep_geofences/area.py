@@ -20,98 +20,76 @@ Longitudes are taken in the turn around the fence's middle: 180 is -180, and wha
 across that meridian is near.
 """
 
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from .gaussian import NODES, SIGMAS_PER_ACCURACY
+from .bounds import Bounds
+from .gaussian import FARTHEST_NODE, NODES
 from .geofence import Geofence
-from .plane import SHORTEST_LAT_DEGREE_M, Plane
+from .outline import IN_VIEW_M, Outline, mass, masses
+from .plane import Plane
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Shapes = npt.NDArray[np.object_]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
-    """The box of an area, in degrees; it may reach beyond the 180° meridian."""
+#: Of fences with more edges, and of such with a tolerance, places are tried instead.
+MOST_EDGES = 400
+#: The area's own scale and that at the fix differ, over the largest fences, by less than this.
+SCALE_SLACK = 1.1
+_FARTHEST_NODE = SCALE_SLACK * FARTHEST_NODE
+#: So much may the scale differ over a fence whose outline is measured by one.
+SAME_SCALE = 1.003
 
-    west: float
-    south: float
-    east: float
-    north: float
 
-    @classmethod
-    def of(cls, geofence: Geofence, tolerance_m: float) -> Self:
-        if geofence.shape is not None:
-            west, south, east, north = geofence.shape.bounds
-            margin_m = tolerance_m
-        else:
-            assert geofence.center is not None
-            assert geofence.radius_m is not None
-            west, south = east, north = geofence.center
-            # a box, however small the circle
-            margin_m = max(geofence.radius_m + tolerance_m, 0.001)
-        return cls(west=west, south=south, east=east, north=north).grown(margin_m)
+class Near(NamedTuple):
+    """How near an area's edge must be to matter, each a number or an array."""
 
-    @classmethod
-    def around(cls, lon: float, lat: float, reach_m: float) -> Self:
-        """The box of all that is so near to a place; around a pole, of every longitude."""
-        return cls(west=lon, south=lat, east=lon, north=lat).grown(reach_m)
+    #: From inside: nearer than this and it is not clear that the device is inside, too.
+    clear_m: Any
+    #: From outside: farther than this and the device cannot be inside.
+    reach_m: Any
 
-    def grown(self, margin_m: float) -> Self:
-        """Wider on each side by the longest margin in degrees that any scale of it gives."""
-        lat_margin = margin_m / SHORTEST_LAT_DEGREE_M
-        poleward_lat = self.poleward_lat + lat_margin
-        lon_margin = 360.0
-        if poleward_lat < 90.0:
-            lon_margin = margin_m / Plane.at(poleward_lat).lon_degree_m
-        return replace(
-            self,
-            west=self.west - lon_margin,
-            south=self.south - lat_margin,
-            east=self.east + lon_margin,
-            north=self.north + lat_margin,
-        )
 
-    def on_the_map(self) -> Polygon | MultiPolygon:
-        """The box with longitudes from -180 to 180: two boxes where it crosses that meridian."""
-        south, north = max(self.south, -90.0), min(self.north, 90.0)
-        if self.east - self.west >= 360.0:
-            return shapely.box(-180.0, south, 180.0, north)
-        turns = [
-            (max(self.west + turn, -180.0), min(self.east + turn, 180.0))
-            for turn in (-360.0, 0.0, 360.0)
-        ]
-        boxes = [shapely.box(west, south, east, north) for west, east in turns if west < east]
-        return boxes[0] if len(boxes) == 1 else MultiPolygon(boxes)
+class Standing(NamedTuple):
+    """How a fix stands to an area."""
 
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Longitude and latitude of the middle."""
-        return (self.west + self.east) / 2, (self.south + self.north) / 2
-
-    @property
-    def poleward_lat(self) -> float:
-        """The latitude nearest to a pole."""
-        return max(abs(self.south), abs(self.north))
+    covered: bool
+    #: The edge is within `clear_m` if covered, within `reach_m` if not.
+    near_edge: bool
 
 
 class Area(Protocol):
-    """What judging asks of a shape; longitudes and latitudes are numbers or arrays."""
+    """What judging asks of a shape."""
 
-    def covers(self, lon: Floats | float, lat: Floats | float) -> Bools:
-        """Whether places are inside; the boundary is."""
+    def covers(self, lon: float, lat: float) -> bool:
+        """Whether a place is inside; the boundary is."""
+
+    def probabilities(self, lon: float, lat: float, sigmas_m: Floats) -> Floats:
+        """How probable it is, for each σ, that a device is inside whose fix is inside."""
 
     def distance_m(self, lon: float, lat: float) -> float:
         """How far the edge is: exactly from outside, at least so far from inside."""
 
-    def edge_within(self, lon: float, lat: float, reach_m: float) -> bool:
-        """Whether the edge is at most that far: what `distance_m` says, only sooner."""
+    def stands(self, lon: float, lat: float, near: Near) -> Standing:
+        """How one place stands to this area."""
+
+    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+        """As `probabilities` of one σ; and whether with every smaller σ it is known to be no less.
+
+        That it is where all that matters is in view from the fix: the area is star-shaped, seen
+        from a millimetre around, too, so that rounding hides nothing.
+        """
+
+    def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
+        """Whether the inside is so probable, by a glance; then it is with every smaller σ, too."""
 
     def size_m2(self) -> float:
         """The area's area; of a grown polygon no less than that."""
@@ -119,23 +97,12 @@ class Area(Protocol):
 
 def area_of(geofence: Geofence, tolerance_m: float) -> Area:
     """The geofence grown by the tolerance."""
-    bounds = Bounds.of(geofence, tolerance_m)
-    if geofence.shape is not None:
-        return PolygonArea(geofence.shape, tolerance_m, bounds)
+    shape = geofence.unwrapped_shape
+    if shape is not None:
+        return PolygonArea(shape, tolerance_m, Bounds.of(geofence, tolerance_m))
     assert geofence.center is not None
     assert geofence.radius_m is not None
     return Disc(geofence.center, geofence.radius_m + tolerance_m)
-
-
-def probability_inside(area: Area, lon: float, lat: float, accuracies_m: Floats) -> Floats:
-    """How probable it is that a device at such a fix is in the area, for each accuracy."""
-    plane = Plane.at(lat)
-    sigmas_m = (accuracies_m / SIGMAS_PER_ACCURACY)[:, np.newaxis]
-    east, north = NODES
-    inside = area.covers(
-        lon + sigmas_m * (east / plane.lon_degree_m), lat + sigmas_m * (north / plane.lat_degree_m)
-    )
-    return np.asarray(inside.mean(axis=1))
 
 
 class Disc:
@@ -148,90 +115,264 @@ class Disc:
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
 
-    def covers(self, lon: Floats | float, lat: Floats | float) -> Bools:
-        return np.asarray(self._outside_m(lon, lat) <= 0.0)
+    def covers(self, lon: float, lat: float) -> bool:
+        return self._outside_m(lon, lat) <= 0.0
+
+    def probabilities(self, lon: float, lat: float, sigmas_m: Floats) -> Floats:
+        east, north = _nodes(lat, sigmas_m)
+        east_m = (_turned(lon, self._lon) - self._lon + east) * self._plane.lon_degree_m
+        north_m = (lat - self._lat + north) * self._plane.lat_degree_m
+        inside: Floats = (np.hypot(east_m, north_m) <= self._radius_m).mean(axis=1)
+        return inside
 
     def distance_m(self, lon: float, lat: float) -> float:
-        return abs(float(self._outside_m(lon, lat)))
+        return abs(self._outside_m(lon, lat))
 
-    def edge_within(self, lon: float, lat: float, reach_m: float) -> bool:
-        return self.distance_m(lon, lat) <= reach_m
+    def stands(self, lon: float, lat: float, near: Near) -> Standing:
+        outside_m = self._outside_m(lon, lat)
+        if outside_m <= 0.0:
+            return Standing(True, -outside_m <= near.clear_m)
+        return Standing(False, outside_m <= near.reach_m)
+
+    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+        [found] = self.probabilities(lon, lat, np.array([sigma_m]))
+        return float(found), bool(self._outside_m(lon, lat) <= -IN_VIEW_M)
+
+    def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
+        del lon, lat, sigma_m, share
+        return False
 
     def size_m2(self) -> float:
-        return float(np.pi * self._radius_m**2)
+        return math.pi * self._radius_m**2
 
-    def _outside_m(self, lon: Floats | float, lat: Floats | float) -> Floats:
-        east_m = (_in_turn(lon, self._lon) - self._lon) * self._plane.lon_degree_m
+    def _outside_m(self, lon: float, lat: float) -> float:
+        east_m = (_turned(lon, self._lon) - self._lon) * self._plane.lon_degree_m
         north_m = (lat - self._lat) * self._plane.lat_degree_m
-        return np.asarray(np.hypot(east_m, north_m) - self._radius_m)
+        return math.hypot(east_m, north_m) - self._radius_m
 
 
 class PolygonArea:
     """A polygon or several, with holes or without, and all within a tolerance of them."""
 
-    __slots__ = ("_edge", "_mid_lon", "_plane", "_shape", "_size_m2", "_tolerance_m")
+    __slots__ = (
+        "_edge_count",
+        "_mid_lon",
+        "_outline",
+        "_plane",
+        "_size_m2",
+        "edge",
+        "fence",
+        "is_exact",
+        "scale",
+        "tolerance_m",
+    )
 
     def __init__(self, shape: Polygon | MultiPolygon, tolerance_m: float, bounds: Bounds) -> None:
-        self._tolerance_m = tolerance_m
+        self.tolerance_m = tolerance_m
         self._mid_lon, mid_lat = bounds.middle
         self._plane = Plane.at(bounds.poleward_lat)
-        scale = Plane.at(mid_lat)
-        self._shape = shape
-        self._edge = shapely.transform(shape.boundary, self._to_plane)
+        #: The middle's longitude, metres to a degree of longitude and of latitude, the tolerance.
+        self.scale = (
+            self._mid_lon,
+            self._plane.lon_degree_m,
+            self._plane.lat_degree_m,
+            tolerance_m,
+        )
+        self.fence = shape
+        #: In metres, east of the middle and north of the equator.
+        self.edge = shapely.transform(shape.boundary, self._to_plane)
+        at_middle = Plane.at(mid_lat)
         # Steiner's formula, which is exact for a convex fence.
         self._size_m2 = (
-            shape.area * scale.lon_degree_m * scale.lat_degree_m
-            + self._edge.length * tolerance_m
-            + np.pi * tolerance_m**2
+            shape.area * at_middle.lon_degree_m * at_middle.lat_degree_m
+            + self.edge.length * tolerance_m
+            + math.pi * tolerance_m**2
+        )
+        self._outline: Outline | None = None
+        self._edge_count = shapely.get_num_coordinates(shape)
+        #: Whether probabilities are worked out edge by edge, and not by trying places.
+        self.is_exact = bool(
+            tolerance_m == 0.0
+            and self._edge_count <= MOST_EDGES
+            and at_middle.lon_degree_m / self._plane.lon_degree_m <= SAME_SCALE
         )
         self._prepare()
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""
-        shapely.prepare([self._shape, self._edge])
+        shapely.prepare([self.fence, self.edge])
         self._in_fence(self._mid_lon, 0.0)
-        self._edge.dwithin(self._point(self._mid_lon, 0.0), 0.0)
+        shapely.dwithin(self.edge, self._point(self._mid_lon, 0.0), 0.0)
 
-    def covers(self, lon: Floats | float, lat: Floats | float) -> Bools:
-        # For a point, to intersect a polygon is to be covered by it; this needs no Point.
-        lon = _in_turn(lon, self._mid_lon)
-        inside = np.asarray(shapely.intersects_xy(self._shape, lon, lat))
-        if self._tolerance_m == 0.0 or inside.all():
-            return inside
-        positions = np.stack(np.broadcast_arrays(lon, lat), axis=-1)
-        beside = shapely.points(self._to_plane(positions[~inside]))
-        grown = np.array(inside)
-        grown[~inside] = shapely.dwithin(self._edge, beside, self._tolerance_m)
-        return grown
+    def covers(self, lon: float, lat: float) -> bool:
+        if self._in_fence(lon, lat):
+            return True
+        if self.tolerance_m == 0.0:
+            return False
+        return self.edge.dwithin(self._point(lon, lat), self.tolerance_m)
+
+    def probabilities(self, lon: float, lat: float, sigmas_m: Floats) -> Floats:
+        outline = self.outline
+        if outline is not None and self.is_exact:
+            return outline.masses(*self._in_plane(lon, lat), sigmas_m)
+        lon = _turned(lon, self._mid_lon)
+        east, north = _nodes(lat, sigmas_m)
+        # this needs no points
+        inside: Bools = shapely.intersects_xy(self.fence, lon + east, lat + north)
+        if self.tolerance_m > 0.0:
+            positions = np.stack([lon + east, lat + north], axis=-1)[~inside]
+            beside = shapely.points(self._to_plane(positions))
+            inside[~inside] = shapely.dwithin(self.edge, beside, self.tolerance_m)
+        return np.asarray(inside.mean(axis=1))
+
+    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+        outline, place = self.outline, self._in_plane(lon, lat)
+        if outline is not None and self.is_exact:
+            return mass(outline, *place, sigma_m)
+        [found] = self.probabilities(lon, lat, np.array([sigma_m]))
+        reach_m = _FARTHEST_NODE * sigma_m + self.tolerance_m
+        return float(found), outline is not None and outline.is_in_view(*place, reach_m)
+
+    def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
+        outline = self.outline
+        return (
+            outline is not None
+            and self.is_exact
+            and outline.holds(*self._in_plane(lon, lat), sigma_m, share)
+        )
+
+    @property
+    def outline(self) -> Outline | None:
+        """The edges, if they are not too many."""
+        if self._outline is None and self._edge_count <= MOST_EDGES:
+            self._outline = Outline(self.fence, self._to_plane)
+        return self._outline
 
     def distance_m(self, lon: float, lat: float) -> float:
-        to_fence_m = float(self._edge.distance(self._point(lon, lat)))
+        to_fence_m = float(shapely.distance(self.edge, self._point(lon, lat)))
         if self._in_fence(lon, lat):
-            return to_fence_m + self._tolerance_m
-        return abs(to_fence_m - self._tolerance_m)
+            return to_fence_m + self.tolerance_m
+        return abs(to_fence_m - self.tolerance_m)
 
-    def edge_within(self, lon: float, lat: float, reach_m: float) -> bool:
-        if self._tolerance_m > 0.0:
-            return self.distance_m(lon, lat) <= reach_m
-        return bool(self._edge.dwithin(self._point(lon, lat), reach_m))
+    def stands(self, lon: float, lat: float, near: Near) -> Standing:
+        lon = _turned(lon, self._mid_lon)
+        east_m = (lon - self._mid_lon) * self._plane.lon_degree_m
+        north_m = lat * self._plane.lat_degree_m
+        # both in one call: making points is what costs most here
+        in_degrees, in_metres = _points(np.array(((lon, lat), (east_m, north_m))))
+        # for a point, to intersect a polygon is to be covered by it
+        covered = self.fence.intersects(in_degrees)
+        if covered:
+            return Standing(True, self.edge.dwithin(in_metres, near.clear_m - self.tolerance_m))
+        if self.tolerance_m == 0.0:
+            return Standing(False, self.edge.dwithin(in_metres, near.reach_m))
+        outside_m = self.edge.distance(in_metres) - self.tolerance_m
+        covered = outside_m <= 0.0
+        return Standing(covered, abs(outside_m) <= (near.clear_m if covered else near.reach_m))
 
     def size_m2(self) -> float:
         return self._size_m2
 
     def _in_fence(self, lon: float, lat: float) -> bool:
-        return bool(shapely.intersects_xy(self._shape, _in_turn(lon, self._mid_lon), lat))
+        return bool(shapely.intersects_xy(self.fence, _turned(lon, self._mid_lon), lat))
 
     def _point(self, lon: float, lat: float) -> shapely.Point:
-        east = float(_in_turn(lon, self._mid_lon)) - self._mid_lon
-        return shapely.Point(east * self._plane.lon_degree_m, lat * self._plane.lat_degree_m)
+        [point] = _points(np.array([self._in_plane(lon, lat)]))
+        return point
+
+    def _in_plane(self, lon: float, lat: float) -> tuple[float, float]:
+        east = _turned(lon, self._mid_lon) - self._mid_lon
+        return east * self._plane.lon_degree_m, lat * self._plane.lat_degree_m
 
     def _to_plane(self, positions: Floats) -> Floats:
         scale = (self._plane.lon_degree_m, self._plane.lat_degree_m)
         return (positions - (self._mid_lon, 0.0)) * scale
 
 
-def _in_turn(lon: Floats | float, middle: float) -> Floats | float:
+def standings(areas: Sequence[Area], lon: Floats, lat: Floats, near: Near) -> list[Standing]:
+    """How each place stands to its own area; polygons are asked all at once."""
+    polygons = [i for i, area in enumerate(areas) if isinstance(area, PolygonArea)]
+    if len(polygons) == len(areas):
+        return _polygons_stand(areas, lon, lat, near)  # type: ignore[arg-type]
+    answers: dict[int, Standing] = {}
+    if polygons:
+        some: list[PolygonArea] = [areas[i] for i in polygons]  # type: ignore[misc]
+        theirs = Near(near.clear_m[polygons], near.reach_m[polygons])
+        found = _polygons_stand(some, lon[polygons], lat[polygons], theirs)
+        answers = dict(zip(polygons, found, strict=True))
+    each = zip(areas, lon.tolist(), lat.tolist(), map(Near, *near), strict=True)
+    return [answers.get(i) or area.stands(*place) for i, (area, *place) in enumerate(each)]
+
+
+def _polygons_stand(
+    areas: Sequence[PolygonArea], lon: Floats, lat: Floats, near: Near
+) -> list[Standing]:
+    fences, edges = _array([a.fence for a in areas]), _array([a.edge for a in areas])
+    middle, lon_degree_m, lat_degree_m, tolerance_m = np.array([a.scale for a in areas]).T
+    lon = _in_turn(lon, middle)
+    covered = shapely.intersects_xy(fences, lon, lat)
+    points: Shapes = shapely.points(  # type: ignore[assignment]
+        np.stack([(lon - middle) * lon_degree_m, lat * lat_degree_m], axis=1)
+    )
+    # Inside the fence the grown area's edge is farther by the tolerance, outside it is nearer.
+    near_m = np.where(covered, near.clear_m - tolerance_m, near.reach_m + tolerance_m)
+    near_edge = shapely.dwithin(edges, points, near_m)
+    beside = ~covered & (tolerance_m > 0.0)
+    if beside.any():
+        outside_m = shapely.distance(edges[beside], points[beside]) - tolerance_m[beside]
+        covered[beside] = outside_m <= 0.0
+        limit_m = np.where(outside_m <= 0.0, near.clear_m[beside], near.reach_m[beside])
+        near_edge[beside] = np.abs(outside_m) <= limit_m
+    return list(map(Standing, covered.tolist(), near_edge.tolist()))
+
+
+def probabilities(
+    areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats
+) -> tuple[Floats, Bools]:
+    """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
+    found, in_view = np.empty(len(areas)), np.zeros(len(areas), dtype=bool)
+    by_outline = []
+    for i, area in enumerate(areas):
+        if isinstance(area, PolygonArea) and area.is_exact:
+            by_outline.append(i)
+        else:
+            place = float(lon[i]), float(lat[i])
+            found[i], in_view[i] = area.probability(*place, float(sigmas_m[i]))
+    if by_outline:
+        some: list[PolygonArea] = [areas[i] for i in by_outline]  # type: ignore[misc]
+        middle, lon_degree_m, lat_degree_m, _ = np.array([a.scale for a in some]).T
+        east_m = (_in_turn(lon[by_outline], middle) - middle) * lon_degree_m
+        north_m = lat[by_outline] * lat_degree_m
+        outlines: list[Outline] = [a.outline for a in some]  # type: ignore[misc]
+        answers = masses(outlines, east_m, north_m, sigmas_m[by_outline])
+        found[by_outline], in_view[by_outline] = answers
+    return found, in_view
+
+
+def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:
+    """Places around a fix, equally likely: their offsets in degrees, a row for each σ."""
+    plane = Plane.at(lat)
+    east, north = sigmas_m[:, np.newaxis, np.newaxis].swapaxes(0, 1) * NODES[:, np.newaxis]
+    return east / plane.lon_degree_m, north / plane.lat_degree_m
+
+
+def _points(positions: Floats) -> list[shapely.Point]:
+    return list(shapely.points(positions))  # type: ignore[arg-type]
+
+
+def _array(shapes: Sequence[shapely.Geometry]) -> Shapes:
+    """An array of shapes, which NumPy is not to look into."""
+    array = np.empty(len(shapes), dtype=object)
+    array[:] = shapes
+    return array
+
+
+def _turned(lon: float, middle: float) -> float:
     """The same meridian, at most half a turn from the middle; unchanged if it already is."""
-    turns = (lon - middle) / 360.0
-    # round is the same for one number, and ten times sooner.
-    return lon - 360.0 * (round(turns) if isinstance(turns, float) else np.rint(turns))
+    return lon - 360.0 * round((lon - middle) / 360.0)
+
+
+def _in_turn(lon: Floats, middle: Floats) -> Floats:
+    """As `_turned`, of many."""
+    turned: Floats = lon - 360.0 * np.rint((lon - middle) / 360.0)
+    return turned

@@ -40,3 +40,5 @@ class Plane:
 
 #: Nowhere is a degree of latitude shorter than at the equator.
 SHORTEST_LAT_DEGREE_M = Plane.at(0.0).lat_degree_m
+#: At the pole itself a degree of longitude is no length.
+NEARLY_90 = math.nextafter(90.0, 0.0)

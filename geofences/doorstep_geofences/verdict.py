@@ -4,22 +4,29 @@ The rule behind every order of checks here: all else equal, a worse accuracy may
 accepted or a rejected fix into an uncertain one, and changes nothing else.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from itertools import chain, islice, starmap
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from .area import Area, probability_inside
+from .area import Near, Standing, standings
+from .assurance import Covered, assured, worst_probabilities, worst_rung_m, worst_rungs_m
 from .clock import Freshness
 from .fix import Fix
-from .gaussian import LADDER_M, PLAUSIBLE_ACCURACIES, accuracies_to_clear
-from .site import Site, SiteIndex
+from .gaussian import PLAUSIBLE_ACCURACIES, accuracies_to_clear
+from .index import NearSites, SiteIndex
+from .site import Site
 
 #: No two places on Earth are so far apart; keeps absurd accuracies finite.
 _EVERYWHERE_M = 1e9
+#: So many sites whose cap is exceeded are asked whether they would admit the person.
+MOST_ASKED = 1_000
+#: So few fixes are judged one by one: arrays cost more than they save.
+_FEW = 4
 
 
 class Outcome(StrEnum):
@@ -60,6 +67,11 @@ class Reason(StrEnum):
         Outcome.REJECTED,
         "The fix is latitude 0, longitude 0: what broken software reports for no position.",
     )
+    OUTSIDE_HOURS = (
+        "outside_hours",
+        Outcome.REJECTED,
+        "The fix was taken when the site is closed, by the site's opening hours and time zone.",
+    )
     NEAR_BOUNDARY = (
         "near_boundary",
         Outcome.UNCERTAIN,
@@ -81,6 +93,11 @@ class Reason(StrEnum):
         Outcome.UNCERTAIN,
         "The fix claims to be from the future: the device's clock is wrong.",
     )
+    IMPLAUSIBLE_TRAVEL = (
+        "implausible_travel",
+        Outcome.UNCERTAIN,
+        "The person's last check-in was too far away, too short a time ago.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,40 +107,56 @@ class Question:
     fix: Fix
     site_id: Hashable | None = None
     freshness: Freshness = Freshness.FRESH
+    #: When the fix was taken, aware: opening hours are not asked when it is None.
+    at: datetime | None = None
     #: Which sites may answer when none is claimed; all when None.
     admits: Callable[[Site], bool] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer to a question. It has no slot for a distance or a probability."""
 
-    outcome: Outcome
     reason: Reason
     #: The claimed site, or the one found to accept.
     site: Site | None
 
+    @property
+    def outcome(self) -> Outcome:
+        """What the reason goes with."""
+        return self.reason.outcome
+
 
 def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     """Answer each question; KeyError if a claimed site is not in the index."""
-    return [_without_search(q, index) or _searched(q, index) for q in questions]
-
-
-def _without_search(question: Question, index: SiteIndex) -> Verdict | None:
-    """The answer, unless sites must be searched for it."""
-    site = None if question.site_id is None else index[question.site_id]
-    reason = _reason_without_place(question, site)
-    if reason is None and site is not None:
-        reason = _reason_at(question.fix, site)
-    return None if reason is None else _verdict(reason, site)
+    verdicts: list[Verdict | None] = []
+    claims: list[tuple[int, Site]] = []
+    searches: list[int] = []
+    site_of = index.__getitem__
+    for number, question in enumerate(questions):
+        site = None if question.site_id is None else site_of(question.site_id)
+        reason = _reason_without_place(question, site)
+        verdicts.append(None if reason is None else Verdict(reason, site))
+        if reason is None and site is None:
+            searches.append(number)
+        elif reason is None and site is not None:
+            claims.append((number, site))
+    if claims:
+        reasons = reasons_at([(questions[number].fix, site) for number, site in claims])
+        for (number, site), reason in zip(claims, reasons, strict=True):
+            verdicts[number] = Verdict(reason, site)
+    if searches:
+        found = _searched([questions[number] for number in searches], index)
+        for number, verdict in zip(searches, found, strict=True):
+            verdicts[number] = verdict
+    return verdicts  # type: ignore[return-value]
 
 
 def _reason_without_place(question: Question, site: Site | None) -> Reason | None:
-    """Why the question is settled before any site is looked at, if it is.
+    """Why the question is settled before any place is looked at, if it is.
 
     The accuracy comes before the clocks: above the cap nothing of place may be kept, whatever
     else is wrong. A fix above the claimed site's cap is no evidence at all, not even of being
-    elsewhere.
+    elsewhere. The clocks come before the hours, which go by them.
     """
     fix = question.fix
     if fix.mocked:
@@ -134,45 +167,63 @@ def _reason_without_place(question: Question, site: Site | None) -> Reason | Non
         return Reason.ACCURACY_UNKNOWN
     if site is not None and fix.accuracy_m > site.max_accuracy_m:
         return Reason.ACCURACY_TOO_LOW
+    if question.freshness is Freshness.FRESH and (site is None or site.hours is None):
+        return None
+    return _reason_of_time(question, site)
+
+
+def _reason_of_time(question: Question, site: Site | None) -> Reason | None:
     if question.freshness is Freshness.SKEWED:
         return Reason.CLOCK_SKEW
-    return Reason.STALE_FIX if question.freshness is Freshness.STALE else None
+    if question.freshness is Freshness.STALE:
+        return Reason.STALE_FIX
+    return None if site is None or _is_open(question, site) else Reason.OUTSIDE_HOURS
 
 
-def _reason_at(fix: Fix, site: Site) -> Reason:
-    """What a fix within the site's cap says of being there."""
-    area = site.area
-    covered = area.covers(fix.lon, fix.lat)
-    if not covered and not area.edge_within(fix.lon, fix.lat, _reach_m(fix)):
-        return Reason.OUTSIDE
-    if covered and _is_assured(fix, area, site.assurance):
-        return Reason.INSIDE
-    return Reason.NEAR_BOUNDARY
+def _is_open(question: Question, site: Site) -> bool:
+    return site.hours is None or question.at is None or site.is_open(question.at)
 
 
-def _is_assured(fix: Fix, area: Area, assurance: float) -> bool:
-    """Whether a covered fix is probable enough at every rung up to its accuracy.
-
-    A rung is passed at once when the fix is far enough from the edge for any shape; what
-    passes the worst rung so passes them all. The others take the quadrature. Each rung's
-    answer depends on nothing but the fix and the rung.
-    """
-    rungs = LADDER_M[: _rung(fix) + 1]
-    to_clear = accuracies_to_clear(assurance)
-    if not area.edge_within(fix.lon, fix.lat, to_clear * rungs[-1]):
-        return True
-    edge_m = area.distance_m(fix.lon, fix.lat)
-    doubtful = np.array([rung for rung in rungs if to_clear * rung > edge_m])
-    # The worst rung first: it is the one most often failed, and the others are many.
-    return all(
-        (probability_inside(area, fix.lon, fix.lat, some) >= assurance).all()
-        for some in (doubtful[-1:], doubtful[:-1])
-    )
+def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
+    """What each fix, within the site's cap, says of being there."""
+    standing = _standings(fixes) if len(fixes) >= _FEW else list(starmap(_standing, fixes))
+    doubtful = [i for i, (covered, near_edge) in enumerate(standing) if covered and near_edge]
+    reasons = [_REASONS[each] for each in standing]
+    if doubtful:
+        answers = assured([_covered(*fixes[i]) for i in doubtful])
+        for i, is_assured in zip(doubtful, answers, strict=True):
+            reasons[i] = Reason.INSIDE if is_assured else Reason.NEAR_BOUNDARY
+    return reasons
 
 
-def _rung(fix: Fix) -> int:
-    """The first rung that is not better than the accuracy."""
-    return bisect_left(LADDER_M, _known_accuracy_m(fix))
+#: What a standing says; of one that is covered and near the edge, until it is assured.
+_REASONS = {
+    Standing(covered=True, near_edge=False): Reason.INSIDE,
+    Standing(covered=True, near_edge=True): Reason.NEAR_BOUNDARY,
+    Standing(covered=False, near_edge=True): Reason.NEAR_BOUNDARY,
+    Standing(covered=False, near_edge=False): Reason.OUTSIDE,
+}
+
+
+def _standing(fix: Fix, site: Site) -> Standing:
+    accuracy_m = _known_accuracy_m(fix)
+    # what clears the worst rung so clears them all
+    clear_m = accuracies_to_clear(site.assurance) * worst_rung_m(accuracy_m)
+    return site.area.stands(fix.lon, fix.lat, Near(clear_m, PLAUSIBLE_ACCURACIES * accuracy_m))
+
+
+def _standings(fixes: Sequence[tuple[Fix, Site]]) -> list[Standing]:
+    """As `_standing`, all at once."""
+    lon, lat, accuracy_m, to_clear = np.array(
+        [(f.lon, f.lat, f.accuracy_m, accuracies_to_clear(s.assurance)) for f, s in fixes]
+    ).T
+    clear_m = to_clear * worst_rungs_m(accuracy_m)
+    areas = [site.area for _, site in fixes]
+    return standings(areas, lon, lat, Near(clear_m, PLAUSIBLE_ACCURACIES * accuracy_m))
+
+
+def _covered(fix: Fix, site: Site) -> Covered:
+    return Covered(site.area, fix.lon, fix.lat, _known_accuracy_m(fix), site.assurance)
 
 
 def _known_accuracy_m(fix: Fix) -> float:
@@ -185,40 +236,73 @@ def _reach_m(fix: Fix) -> float:
     return min(PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix), _EVERYWHERE_M)
 
 
-def _searched(question: Question, index: SiteIndex) -> Verdict:
-    """The site that accepts, or why none does.
+def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
+    """For each question the site that accepts, or why none does."""
+    near = index.near([q.fix for q in questions], [_reach_m(q.fix) for q in questions])
+    searches = list(map(_Search, questions, near))
+    candidates = [(search, site) for search in searches for site in search.candidates()]
+    reasons = reasons_at([(search.question.fix, site) for search, site in candidates])
+    for (search, site), reason in zip(candidates, reasons, strict=True):
+        search.hear(site, reason)
+    return [search.verdict() for search in searches]
+
+
+class _Search:
+    """What the sites near one fix say.
 
     A site whose cap is exceeded can at best make the answer uncertain: its box being within
     reach is enough for that, so its area is not asked and the first such site settles it. One
-    that is too far to be meant is left out even then: the tenant's other sites, however far
-    and strict, change nothing.
+    that is too far to be meant is left out even then: the tenant's other sites, however far and
+    strict, change nothing.
     """
-    fix = question.fix
-    near = index.near(fix, _reach_m(fix))
-    admitted = filter(question.admits or (lambda _: True), near.within_cap)
-    reasons = {site: _reason_at(fix, site) for site in admitted}
-    accepting = [site for site, reason in reasons.items() if reason is Reason.INSIDE]
-    if accepting:
-        return _verdict(Reason.INSIDE, _likeliest(fix, accepting))
-    if Reason.NEAR_BOUNDARY in reasons.values():
-        return _verdict(Reason.NEAR_BOUNDARY, None)
-    if any(question.admits is None or question.admits(site) for site in near.above_cap):
-        return _verdict(Reason.ACCURACY_TOO_LOW, None)
-    return _verdict(Reason.NO_SITE_NEAR, None)
+
+    __slots__ = ("_accepting", "_closed", "_near", "_near_boundary", "question")
+
+    def __init__(self, question: Question, near: NearSites) -> None:
+        self.question = question
+        self._near = near
+        self._accepting: list[Site] = []
+        self._near_boundary = self._closed = False
+
+    def candidates(self) -> Iterable[Site]:
+        """The sites that may answer, and to which the fix is evidence."""
+        evident = self._near.evident
+        return evident if self.question.admits is None else filter(self.question.admits, evident)
+
+    def _admits(self, site: Site) -> bool:
+        return self.question.admits is None or self.question.admits(site)
+
+    def hear(self, site: Site, reason: Reason) -> None:
+        """Take in what one site says of the fix."""
+        if reason is Reason.OUTSIDE:
+            return
+        if not _is_open(self.question, site):
+            self._closed = True
+        elif reason is Reason.INSIDE:
+            self._accepting.append(site)
+        else:
+            self._near_boundary = True
+
+    def verdict(self) -> Verdict:
+        """Acceptance first, then doubt, then the reasons to reject."""
+        if self._accepting:
+            return Verdict(Reason.INSIDE, _likeliest(self.question.fix, self._accepting))
+        if self._near_boundary:
+            return Verdict(Reason.NEAR_BOUNDARY, None)
+        if self._is_above_a_cap():
+            return Verdict(Reason.ACCURACY_TOO_LOW, None)
+        return Verdict(Reason.OUTSIDE_HOURS if self._closed else Reason.NO_SITE_NEAR, None)
+
+    def _is_above_a_cap(self) -> bool:
+        """Where so many are within reach that asking takes too long, one of them is meant."""
+        above = chain.from_iterable(self._near.above_cap)
+        return any(map(self._admits, islice(above, MOST_ASKED))) or next(above, None) is not None
 
 
 def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
     """The most probable site; of equals (a shop in a mall) the smallest; then the first."""
     if len(sites) == 1:
         return sites[0]
-    rung = np.array([LADDER_M[_rung(fix)]])
-
-    def preference(site: Site) -> tuple[float, float]:
-        probability = probability_inside(site.area, fix.lon, fix.lat, rung)
-        return -float(probability[0]), site.area.size_m2()
-
-    return min(sites, key=preference)
-
-
-def _verdict(reason: Reason, site: Site | None) -> Verdict:
-    return Verdict(outcome=reason.outcome, reason=reason, site=site)
+    found = worst_probabilities([_covered(fix, site) for site in sites])
+    by_preference = zip(found, sites, strict=True)
+    return min(by_preference, key=lambda each: (-each[0].value, each[1].area.size_m2()))[1]

@@ -55,9 +55,9 @@ def fix(east_m=0.0, north_m=0.0, accuracy_m=10.0, **options):
     return Fix(**{"lat": lat, "lon": lon, "accuracy_m": accuracy_m} | options)
 
 
-def claimed(one_fix, at, **options) -> Verdict:
-    question = Question(fix=one_fix, site_id=at.site_id, **options)
-    return judge([question], SiteIndex([at]))[0]
+def claimed(one_fix, at_site, /, **options) -> Verdict:
+    question = Question(fix=one_fix, site_id=at_site.site_id, **options)
+    return judge([question], SiteIndex([at_site]))[0]
 
 
 def searched(one_fix, *sites, **options) -> Verdict:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorstep_geofences import Fix, Geofence, InvalidGeofence, Outcome, Reason
-from doorstep_geofences.area import probability_inside
+from doorstep_geofences.area import Near
+from doorstep_geofences.outline import MASS_ERROR
 from geofences.making import (
     DATA,
     LON,
@@ -120,13 +121,14 @@ def test_a_tolerance_is_what_a_buffer_would_be(seed, tolerance_m):
 
 
 @given(seeds, st.floats(-6, 6), st.floats(0.1, 300))
-def test_edge_within_says_what_the_distance_says(seed, shift, reach_m):
+def test_a_standing_says_what_covers_and_the_distance_say(seed, shift, reach_m):
     rng = random.Random(seed)
     area = random_site(rng).area
     lon, lat = place(rng.uniform(-400, 400), rng.uniform(-400, 400))
     distance_m = area.distance_m(lon, lat)
     if abs(distance_m - reach_m) > 1e-6:
-        assert area.edge_within(lon, lat, reach_m) is (distance_m <= reach_m)
+        standing = area.stands(lon, lat, Near(reach_m, reach_m))
+        assert standing == (bool(area.covers(lon, lat)), distance_m <= reach_m)
 
 
 @pytest.mark.parametrize("lat", [-23.5, 60.0, 0.0])
@@ -154,27 +156,58 @@ def test_a_hundred_kilometres_are_measured_on_the_safe_side(lat):
     assert 0.97 * truth_m < at.area.distance_m(11.05, lat) <= truth_m
 
 
+SIGMA_M = 20.0
+
+
+def assert_probability(area, lon, lat, truth, error):
+    assert area.probabilities(lon, lat, np.array([SIGMA_M])) == pytest.approx([truth], abs=error)
+
+
+def both_ways(geofence):
+    """An area with an outline, and one without: a hair of tolerance takes it away."""
+    return (
+        (site(geofence).area, MASS_ERROR),
+        (site(geofence, tolerance_m=1e-6).area, 0.02),
+    )
+
+
 @pytest.mark.parametrize("turn", np.linspace(0, 2 * math.pi, 13))
-def test_the_quadrature_of_a_half_plane_is_within_two_percent(turn):
+def test_the_probability_of_a_half_plane(turn):
     c, s = math.cos(turn), math.sin(turn)
     corners = [(0, 5000), (0, -5000), (9000, -5000), (9000, 5000)]
-    half = site(polygon(ring([(x * c - y * s, x * s + y * c) for x, y in corners]))).area
-    for inside_m in np.linspace(-60, 60, 41):
-        lon, lat = place(inside_m * c, inside_m * s)
-        (found,) = probability_inside(half, lon, lat, np.array([30.0]))
-        truth = 0.5 * (1 + math.erf(inside_m / (30.0 / 1.51) / math.sqrt(2)))
-        assert found == pytest.approx(truth, abs=0.02)
+    half = polygon(ring([(x * c - y * s, x * s + y * c) for x, y in corners]))
+    for area, error in both_ways(half):
+        for inside_m in np.linspace(0, 90, 61):
+            lon, lat = place(inside_m * c, inside_m * s)
+            truth = 0.5 * (1 + math.erf(inside_m / SIGMA_M / math.sqrt(2)))
+            assert_probability(area, lon, lat, truth, error + 0.001)
 
 
-def test_the_quadrature_of_discs_and_holes_is_within_two_percent():
-    draws = np.random.default_rng(7).normal(size=(200_000, 2)) * (30.0 / 1.51)
-    for outer_m, inner_m, off_m in [(20, 5, 0), (50, 10, 30), (100, 60, 70), (15, 4, 20)]:
-        area = site(polygon(round_ring(outer_m, 200), round_ring(inner_m, 200))).area
-        lon, lat = place(off_m, 0)
-        (found,) = probability_inside(area, lon, lat, np.array([30.0]))
-        distance_m = np.hypot(draws[:, 0] + off_m, draws[:, 1])
-        truth = ((distance_m <= outer_m) & (distance_m >= inner_m)).mean()
-        assert found == pytest.approx(truth, abs=0.02)
+@pytest.mark.parametrize(
+    ("outer_m", "inner_m", "off_m"), [(20, 5, 15), (50, 10, 30), (100, 60, 70), (15, 4, 6)]
+)
+def test_the_probability_of_rings(outer_m, inner_m, off_m):
+    """From inside, a hole and what is behind it is outside."""
+    draws = np.random.default_rng(7).normal(size=(1_000_000, 2)) * SIGMA_M
+    lon, lat = place(off_m, 0)
+    distance_m = np.hypot(draws[:, 0] + off_m, draws[:, 1])
+    truth = ((distance_m <= outer_m) & (distance_m >= inner_m)).mean()
+    for area, error in both_ways(polygon(round_ring(outer_m, 200), round_ring(inner_m, 190))):
+        assert_probability(area, lon, lat, truth, error + 0.002)
+
+
+@given(seeds)
+def test_an_outline_says_what_places_that_were_tried_say(seed):
+    """Stars, holes, islands in holes: two ways that have nothing in common but the fence."""
+    rng = random.Random(seed)
+    geofence = random_site(rng).geofence
+    if geofence.shape is None:
+        return
+    exact, tried = site(geofence).area, site(geofence, tolerance_m=1e-6).area
+    point = geofence.shape.representative_point()
+    sigmas_m = np.array([3.0, 20.0, 100.0])
+    found = exact.probabilities(point.x, point.y, sigmas_m)
+    assert found == pytest.approx(tried.probabilities(point.x, point.y, sigmas_m), abs=0.05)
 
 
 def test_180_east_is_180_west():
