@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load rates constraints clean
+.PHONY: help run test check format load rates judge cost prove constraints clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,19 @@ load: $(VENV)/.dev ## Load-test the check-in path for a short time (Locust)
 
 rates: $(VENV)/.dev ## Compare check-in rates: empty handler, SQLite, PostgreSQL
 	PYTHONPATH=tests $(BIN)/python loadtests/rates.py
+
+judge: $(VENV)/.dev ## Measure how often judging is wrong, beside the rules of others
+	$(BIN)/python geofences/evaluation/run.py
+
+cost: $(VENV)/.dev ## Measure what judging a fix costs, beside bare Shapely
+	$(BIN)/python geofences/evaluation/cost.py
+
+prove: $(VENV)/.dev ## Run the long proofs of judging and of many sites (an hour)
+	PYTHONPATH=tests $(BIN)/python tests/grows.py
+	PYTHONPATH=tests $(BIN)/python tests/agreement.py --database sqlite
+	PYTHONPATH=tests $(BIN)/python tests/agreement.py --database postgresql
+	PYTHONPATH=tests $(BIN)/python tests/scale.py --database sqlite
+	PYTHONPATH=tests $(BIN)/python tests/scale.py --database postgresql
 
 constraints: $(VENV)/.dev ## Pin the dependencies anew
 	$(PIP) install -q uv
