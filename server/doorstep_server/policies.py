@@ -16,37 +16,27 @@ from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from doorstep_geofences import STANDARD, STRICT, Site, SiteIndex
-from doorstep_server import logs
+from doorstep_geofences import SiteIndex
+from doorstep_server import logs, snapshots
 from doorstep_server.keyring import Keyring
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.policy import Purpose
+from doorstep_server.snapshots import Snapshot
 from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.devices import Token
 from doorstep_server.store.reach import Reach
-from doorstep_server.store.sites import StoredSite
+from doorstep_server.store.sites import InForce
+from doorstep_server.store.tenants import Limits
 
 POLL_S = 0.25
 #: tenants whose versions are asked for in one statement, which has room for some ten thousand
 ASKED_AT_ONCE = 1_000
-ASSURANCE = {"standard": STANDARD, "strict": STRICT}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SiteRules:
-    """Who may check in at a site, and for what. Empty means everyone, and everything."""
-
-    groups: frozenset[str]
-    purposes: frozenset[str]
-
-    def admit(self, groups: frozenset[str], purpose: str) -> bool:
-        """Whether a subject of these groups may check in here for this purpose."""
-        return (not self.groups or not self.groups.isdisjoint(groups)) and (
-            not self.purposes or purpose in self.purposes
-        )
-
+#: what all snapshots of a process may take together
+MEMORY_BYTES = 2_000_000_000
+#: what one takes beside its sites, with the credentials in use
+POLICY_BYTES = 50_000
 
 V = TypeVar("V")
 
@@ -69,6 +59,10 @@ class Recent(Generic[V]):
         if len(self._values) > self._limit:
             self._values.popitem(last=False)
 
+    def clear(self) -> None:
+        """Keep none."""
+        self._values.clear()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
@@ -78,46 +72,64 @@ class Policy:
     version: int
     keys: TenantKeys = field(repr=False)
     purposes: Mapping[str, Purpose]
+    limits: Limits
     #: active sites only
     index: SiteIndex
-    rules: Mapping[UUID, SiteRules]
     #: credentials seen under this version; they are looked up anew under the next
     tokens: Recent[Token] = field(default_factory=Recent, repr=False)
     api_keys: Recent[ApiKey] = field(default_factory=Recent, repr=False)
 
+    @property
+    def max_speed_m_s(self) -> float | None:
+        """Who seems to have travelled faster between two sites is doubted; None: nobody is."""
+        kmh = self.limits.max_speed_kmh
+        return None if kmh is None else kmh / 3.6
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        return POLICY_BYTES + self.index.size_bytes
+
 
 class Policies:
-    """Snapshots by tenant, loaded when first asked for and dropped when their tenant changed."""
+    """Snapshots by tenant: loaded when first asked for, brought up to date when a tenant changed.
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    Those that were asked for longest ago are let go of when all together take too much memory.
+    """
+
+    def __init__(
+        self, database: Database, keyring: Keyring, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         self._database = database
         self._keyring = keyring
-        self._loaded: dict[UUID, Policy] = {}
+        self._memory_bytes = memory_bytes
+        # the one asked for last at the end
+        self._loaded: OrderedDict[UUID, Policy] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[Policy]] = {}
-        # of forgotten snapshots: unchanged sites are taken over with all that was computed
-        self._before: dict[UUID, SiteIndex] = {}
+        # of snapshots that are no longer good: only what changed is read anew
+        self._before: dict[UUID, Snapshot] = {}
 
     async def of(self, tenant_id: UUID) -> Policy:
         """The tenant's policy, as fresh as the last poll."""
         policy = self._loaded.get(tenant_id)
         if policy is not None:
+            self._loaded.move_to_end(tenant_id)
             return policy
-        loading = self._loading.get(tenant_id)
-        if loading is None:
-            loading = asyncio.create_task(self._load(tenant_id))
-            self._loading[tenant_id] = loading
         # one load serves all who wait, so one caller that goes away must not cancel it
-        return await asyncio.shield(loading)
+        return await asyncio.shield(self._load_once(tenant_id))
 
     def forget(self, tenant_id: UUID) -> None:
-        """Load the tenant's policy anew when it is next asked for."""
+        """Whoever asks for the tenant's policy from now on gets it as it is from now on."""
         forgotten = self._loaded.pop(tenant_id, None)
         if forgotten is not None:
-            self._before[tenant_id] = forgotten.index
+            self._before[tenant_id] = _snapshot(forgotten)
         self._loading.pop(tenant_id, None)
 
     async def refresh(self) -> bool:
-        """Drop the snapshots that are older than the database; whether there were any to ask of."""
+        """Bring what is older than the database up to date; whether there was anything to ask of.
+
+        Until it is, the older one serves: however much changed, nobody waits.
+        """
         followed = list(self._loaded)
         if not followed:
             return False
@@ -127,66 +139,93 @@ class Policies:
             versions |= await self._database.read(Reach.of_all(some), partial(_versions, some))
         for tenant_id, policy in list(self._loaded.items()):
             if versions.get(tenant_id) != policy.version:
-                self.forget(tenant_id)
+                # perhaps one was revoked: that holds now
+                policy.tokens.clear()
+                policy.api_keys.clear()
+                self._before[tenant_id] = _snapshot(policy)
+                self._load_once(tenant_id)
         return True
+
+    def _load_once(self, tenant_id: UUID) -> asyncio.Task[Policy]:
+        loading = self._loading.get(tenant_id)
+        if loading is None:
+            loading = asyncio.create_task(self._load(tenant_id))
+            loading.add_done_callback(_noted)
+            self._loading[tenant_id] = loading
+        return loading
 
     async def _load(self, tenant_id: UUID) -> Policy:
         mine = asyncio.current_task()
         try:
+            keys = await asyncio.to_thread(self._keyring.tenant, tenant_id)
             before = self._before.get(tenant_id)
-            policy = await self._database.read_much(
-                Reach.of(tenant_id),
-                lambda connection: load(
-                    connection, tenant_id, self._keyring.tenant(tenant_id), before
-                ),
-            )
+            policy = await load(self._database, keys, tenant_id, before)
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy
                 self._before.pop(tenant_id, None)
+                self._let_go()
             return policy
         finally:
             if self._loading.get(tenant_id) is mine:
                 del self._loading[tenant_id]
+
+    def _let_go(self) -> None:
+        """Of as many as are too much, but never of the last."""
+        sizes = [snapshot.index.size_bytes for snapshot in self._before.values()]
+        taken = sum(sizes) + sum(policy.size_bytes for policy in self._loaded.values())
+        while taken > self._memory_bytes and self._before:
+            _, snapshot = self._before.popitem()
+            taken -= snapshot.index.size_bytes
+        while taken > self._memory_bytes and len(self._loaded) > 1:
+            _, policy = self._loaded.popitem(last=False)
+            taken -= policy.size_bytes
+
+
+def _snapshot(policy: Policy) -> Snapshot:
+    return Snapshot(version=policy.version, index=policy.index)
+
+
+def _noted(loading: asyncio.Task[Policy]) -> None:
+    """Whoever waits hears of a failure; where nobody does, the next look tries again."""
+    if not loading.cancelled():
+        loading.exception()
 
 
 def _versions(some: Sequence[UUID], connection: Connection) -> dict[UUID, int]:
     return tenants.versions(connection, some)
 
 
-def load(
-    connection: Connection, tenant_id: UUID, keys: TenantKeys, before: SiteIndex | None
+async def load(
+    database: Database, keys: TenantKeys, tenant_id: UUID, before: Snapshot | None
 ) -> Policy:
-    """Read a tenant's policy: one version of everything in it."""
-    version = tenants.version(connection, tenant_id)
-    active = [s for s in sites.all_current(connection, tenant_id) if s.content.active]
+    """Read a tenant's policy: one version of everything in it.
+
+    Of the sites only what changed since an earlier snapshot, unless there is none or it is too
+    much.
+    """
+
+    def read(connection: Connection) -> tuple[Limits, list[Purpose], int, InForce]:
+        return (
+            tenants.limits(connection, tenant_id),
+            purposes.all_purposes(connection, tenant_id),
+            tenants.version(connection, tenant_id),
+            sites.changed_since(connection, tenant_id, snapshot.version, limit=snapshots.PAGE + 1),
+        )
+
+    snapshot = before or await snapshots.read(database, tenant_id, None)
+    while True:
+        limits, registered, version, changes = await database.read_much(Reach.of(tenant_id), read)
+        if len(changes.rows) <= snapshots.PAGE:
+            break
+        snapshot = await snapshots.read(database, tenant_id, snapshot)
+    current = await asyncio.to_thread(snapshot.changed, version, changes)
     return Policy(
         tenant_id=tenant_id,
         version=version,
         keys=keys,
-        purposes={p.name: p for p in purposes.all_purposes(connection, tenant_id)},
-        index=SiteIndex(judged_site(site, before) for site in active),
-        rules={
-            site.site_id: SiteRules(
-                groups=frozenset(site.content.groups), purposes=frozenset(site.content.purposes)
-            )
-            for site in active
-        },
-    )
-
-
-def judged_site(site: StoredSite, before: SiteIndex | None = None) -> Site:
-    """A stored site as the judging knows it; the same one as before if it did not change."""
-    known = before.get(site.site_id) if before else None
-    if known is not None and known.version == site.version:
-        return known
-    content = site.content
-    return Site(
-        site_id=site.site_id,
-        version=site.version,
-        geofence=content.geofence,
-        tolerance_m=content.tolerance_m,
-        assurance=ASSURANCE[content.assurance],
-        max_accuracy_m=content.max_accuracy_m,
+        purposes={p.name: p for p in registered},
+        limits=limits,
+        index=current.index,
     )
 
 

@@ -1,5 +1,6 @@
 """Every setting, read in one place: command-line flags first, then DOORSTEP_* variables."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ class Settings:
     admin_database_url: str | None = field(default=None, repr=False)
     #: where the keyring is; by default a SQLite file in the home
     keyring: str | None = None
+    #: how many megabytes the sites of all tenants may take in one process
+    sites_memory_mb: int = 2_000
     #: how much is logged: debug, info, warning or error
     log_level: str = "info"
     #: addresses of reverse proxies whose X-Forwarded-For is believed, with commas between
@@ -50,11 +53,15 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     level = environ.get(PREFIX + "LOG_LEVEL", "info").lower()
     if level not in {"debug", "info", "warning", "error"}:
         raise InvalidSetting("DOORSTEP_LOG_LEVEL must be debug, info, warning or error.")
+    memory = environ.get(PREFIX + "SITES_MEMORY_MB") or "2000"
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", memory):
+        raise InvalidSetting("DOORSTEP_SITES_MEMORY_MB must be a whole number of megabytes.")
     return Settings(
         home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
         admin_database_url=environ.get(PREFIX + "ADMIN_DATABASE_URL") or None,
         keyring=environ.get(PREFIX + "KEYRING") or None,
+        sites_memory_mb=int(memory),
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,
     )

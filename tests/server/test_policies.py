@@ -1,10 +1,16 @@
 """Snapshots: reloaded when the tenant changed, never stuck, and not computed twice."""
 
 import asyncio
+from typing import cast
+from uuid import UUID
 
-from doorstep_server import deployment
+import pytest
+
+from doorstep_server import deployment, snapshots
 from doorstep_server.policies import Policies, Recent, keep_fresh
 from doorstep_server.settings import Settings
+from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.devices import Token
 from world import opened
 
 
@@ -21,12 +27,11 @@ def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -
             with_another = tenant.site  # made through the API: another process, for these policies
             await asyncio.to_thread(with_another)
             await policies.refresh()
-            after = await policies.of(tenant_id)
+            after = await policies._load_once(tenant_id)
             assert after.version > before.version
             assert len(after.index) == 2
-            site_id = next(s for s in after.rules if str(s) == kept["id"])
             await database.close()
-            return before.index.get(site_id), after.index.get(site_id)
+            return before.index.get(UUID(kept["id"])), after.index.get(UUID(kept["id"]))
 
         before, after = asyncio.run(look())
         assert before is after
@@ -59,3 +64,83 @@ def test_the_credentials_in_use_stay_when_others_come() -> None:
     for key in ("a", "b", "a", "c"):
         recent.put(key, 1)
     assert [key for key in "abc" if recent.get(key)] == ["a", "c"]
+
+
+def test_tenants_that_were_quiet_longest_are_let_go_of(settings: Settings) -> None:
+    with opened(settings) as world:
+        tenants = [world.first, world.tenant("Second"), world.tenant("Third")]
+        for tenant in tenants:
+            tenant.site()
+        first, second, third = (tenant.new.tenant.tenant_id for tenant in tenants)
+        database = deployment.database(settings)
+
+        async def look() -> None:
+            roomy = Policies(database, world.services.keyring)
+            one = (await roomy.of(first)).size_bytes
+            policies = Policies(database, world.services.keyring, memory_bytes=2 * one)
+            for tenant_id in (first, second, first, third):
+                assert len((await policies.of(tenant_id)).index) == 1
+            assert set(policies._loaded) == {first, third}
+            # asked for again, it is read again
+            assert len((await policies.of(second)).index) == 1
+            # however little there is room for, the one that is asked for stays
+            tiny = Policies(database, world.services.keyring, memory_bytes=1)
+            await tiny.of(first)
+            await tiny.of(second)
+            assert set(tiny._loaded) == {second}
+            await database.close()
+
+        asyncio.run(look())
+
+
+def test_more_changes_than_a_page_are_all_seen(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "PAGE", 3)
+    with opened(settings) as world:
+        tenant = world.first
+        tenant_id = tenant.new.tenant.tenant_id
+        kept = [tenant.site(name=f"Kept {number}") for number in range(4)]
+        database = deployment.database(settings)
+
+        async def look() -> None:
+            policies = Policies(database, world.services.keyring)
+            before = await policies.of(tenant_id)
+            assert len(before.index) == 4
+            for number in range(5):
+                await asyncio.to_thread(tenant.site, name=f"New {number}")
+            gone = kept[0]["id"]
+            await asyncio.to_thread(tenant.admin.delete, f"/v1/sites/{gone}")
+            policies.forget(tenant_id)
+            after = await policies.of(tenant_id)
+            assert len(after.index) == 8
+            assert after.index.get(UUID(gone)) is None
+            same = UUID(kept[1]["id"])
+            assert after.index.get(same) is before.index.get(same)
+            await database.close()
+
+        asyncio.run(look())
+
+
+def test_a_revoked_key_is_not_remembered_while_the_new_policy_is_read(settings: Settings) -> None:
+    """The old one serves until then: but not what was known of credentials under it."""
+    with opened(settings) as world:
+        tenant = world.first
+        tenant_id = tenant.new.tenant.tenant_id
+        database = deployment.database(settings)
+
+        async def look() -> None:
+            policies = Policies(database, world.services.keyring)
+            before = await policies.of(tenant_id)
+            before.tokens.put("kid", cast("Token", object()))
+            before.api_keys.put("kid", cast("ApiKey", object()))
+            await asyncio.to_thread(tenant.site)
+            await policies.refresh()
+            assert await policies.of(tenant_id) is before
+            assert before.tokens.get("kid") is None
+            assert before.api_keys.get("kid") is None
+            await policies._load_once(tenant_id)
+            assert await policies.of(tenant_id) is not before
+            await database.close()
+
+        asyncio.run(look())

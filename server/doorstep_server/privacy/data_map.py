@@ -98,6 +98,8 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "handle": _of_tenant("finds the tenant that a key, token or code belongs to"),
         "name": _of_tenant("shown to people who enroll"),
         "is_demo": _of_tenant("marks simulated data"),
+        "max_speed_kmh": _of_tenant("doubts check-ins that nobody could have travelled between"),
+        "max_site_area_km2": _of_tenant("refuses sites so large that they say nothing"),
     },
     "changes": {
         "tenant_id": _of_tenant(_KEEPS_APART),
@@ -130,6 +132,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "site_id": _of_site("names the site"),
         "version": _of_site("the current version"),
         "external_id": _of_site("the tenant's own id for the site"),
+        "changed": _of_site("tells every process which sites a change concerns"),
     },
     "site_versions": {
         "tenant_id": _of_site(_KEEPS_APART),
@@ -143,6 +146,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "assurance": _of_site("how sure a verdict must be"),
         "max_accuracy_m": _of_site("how inaccurate a position may be"),
         "timezone": _of_site("the site's local time"),
+        "hours": _of_site("when check-ins are taken"),
         "purposes": _of_site("which purposes are served here"),
         "groups": _of_site("who may check in here"),
         "active": _of_site("whether check-ins are taken"),

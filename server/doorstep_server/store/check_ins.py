@@ -299,6 +299,21 @@ def page(
     return [_record(row) for row in connection.execute(newest_first.limit(limit))]
 
 
+def accepted_next_to(
+    connection: Connection, tenant_id: UUID, wanted: Filter, at: datetime
+) -> list[CheckInRecord]:
+    """Those of the wanted check-ins that were accepted next before and next after an instant."""
+    query = select(check_ins).where(
+        check_ins.c.tenant_id == tenant_id,
+        check_ins.c.outcome == Outcome.ACCEPTED.value,
+        *_conditions(wanted, None),
+    )
+    time = check_ins.c.time
+    before = query.where(time <= at).order_by(time.desc()).limit(1)
+    after = query.where(time > at).order_by(time).limit(1)
+    return [_record(row) for one in (before, after) for row in connection.execute(one)]
+
+
 def _conditions(wanted: Filter, before: tuple[datetime, UUID] | None) -> Iterator[Any]:
     yield check_ins.c.expires_on > wanted.today
     if wanted.subject_ref is not None:

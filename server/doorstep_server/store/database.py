@@ -85,6 +85,10 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """As `write`, for what takes long: the event loop goes on meanwhile."""
+
+    @abstractmethod
     async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
         """Run a store function on one state of the database. Raises `DatabaseUnavailable`."""
 

@@ -38,8 +38,8 @@ T = TypeVar("T")
 
 #: connections of one process
 CONNECTIONS = 8
-#: and so many more while it reads much
-READING_MUCH = 2
+#: and so many more while it reads or writes much
+DOING_MUCH = 2
 #: for a server that no longer answers at all; its own limits are shorter
 COMMAND_TIMEOUT_S = 30.0
 #: who makes or changes the schema waits so long for others that do, and for servers that still run
@@ -57,11 +57,16 @@ class PostgresDatabase(Database):
         engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
         self._engine = engine
         self._writing, self._reading = _for_writing(engine), _for_reading(engine)
-        self._reading_much = asyncio.Semaphore(READING_MUCH)
+        self._doing_much = asyncio.Semaphore(DOING_MUCH)
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
         return await _run(self._writing, reach, function)
+
+    async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection of its own, in a thread of its own; not many at once."""
+        async with self._doing_much:
+            return await asyncio.to_thread(self.write_now, reach, function)
 
     async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
@@ -69,7 +74,7 @@ class PostgresDatabase(Database):
 
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own, in a thread of its own; not many at once."""
-        async with self._reading_much:
+        async with self._doing_much:
             return await asyncio.to_thread(self.read_now, reach, function)
 
     def write_now(self, reach: Reach, function: StoreFunction[T]) -> T:

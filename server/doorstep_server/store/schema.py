@@ -56,6 +56,9 @@ tenants = Table(
     Column("handle", String(8), nullable=False, unique=True),
     Column("name", String(200), nullable=False),
     Column("is_demo", Boolean, nullable=False),
+    # none: how fast people travel is not asked
+    Column("max_speed_kmh", Integer, server_default="1000"),
+    Column("max_site_area_km2", Integer, nullable=False, server_default="35000"),
 )
 
 changes = Table(
@@ -100,7 +103,10 @@ sites = Table(
     Column("site_id", Id, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("external_id", String(200)),
+    # the version of the tenant's configuration since which it is as it is
+    Column("changed", Integer, nullable=False, server_default="0"),
     UniqueConstraint("tenant_id", "external_id"),
+    Index("ix_sites_changed", "tenant_id", "changed"),
 )
 
 site_versions = Table(
@@ -119,6 +125,8 @@ site_versions = Table(
     Column("assurance", String(16), nullable=False),
     Column("max_accuracy_m", Float, nullable=False),
     Column("timezone", String(64), nullable=False),
+    # none: always open
+    Column("hours", JSON(none_as_null=True)),
     Column("purposes", JSON, nullable=False),
     Column("groups", JSON, nullable=False),
     Column("active", Boolean, nullable=False),
@@ -204,6 +212,7 @@ check_ins = Table(
     Column("reason", String(32), nullable=False),
     Column("evidence", String(8), nullable=False),
     Index("ix_check_ins_time", "tenant_id", "time", "id"),
+    Index("ix_check_ins_subject", "tenant_id", "subject_ref", "time"),
     sqlite_with_rowid=False,
     # by week, with a default for what lies further ahead: see `retention`
     postgresql_partition_by="RANGE (expires_on)",

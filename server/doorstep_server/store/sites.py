@@ -7,8 +7,22 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import shapely
 from shapely import MultiPolygon, Point, Polygon
-from sqlalchemy import Connection, Row, Select, func, insert, literal, select, update
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import (
+    Connection,
+    LargeBinary,
+    Row,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 
 from doorstep_geofences import Bounds, Geofence
 from doorstep_server.store.columns import Shape
@@ -27,6 +41,8 @@ class SiteContent:
     assurance: str
     max_accuracy_m: float
     timezone: str
+    #: the opening hours as a document; None: always open
+    hours: dict[str, Any] | None = None
     #: names of the purposes that may be served here; empty: all
     purposes: list[str]
     #: who may check in here; empty: everyone
@@ -55,16 +71,7 @@ def add(connection: Connection, tenant_id: UUID, site: StoredSite) -> StoredSite
     """Add a site as its version 1."""
     if _external_id_taken(connection, tenant_id, site):
         return Conflict.EXTERNAL_ID
-    connection.execute(
-        insert(sites).values(
-            tenant_id=tenant_id,
-            site_id=site.site_id,
-            version=site.version,
-            external_id=site.content.external_id,
-        )
-    )
-    _insert_version(connection, tenant_id, site)
-    note_change(connection, tenant_id)
+    write_many(connection, tenant_id, [site])
     return site
 
 
@@ -82,14 +89,32 @@ def revise(
         return Conflict.VERSION
     if _external_id_taken(connection, tenant_id, site):
         return Conflict.EXTERNAL_ID
-    connection.execute(
-        update(sites)
-        .where(sites.c.tenant_id == tenant_id, sites.c.site_id == site.site_id)
-        .values(version=site.version, external_id=site.content.external_id)
-    )
-    _insert_version(connection, tenant_id, site)
-    note_change(connection, tenant_id)
+    write_many(connection, tenant_id, [site])
     return site
+
+
+def write_many(connection: Connection, tenant_id: UUID, written: Sequence[StoredSite]) -> None:
+    """Make these the current versions of their sites: the first ones, or those after the current.
+
+    For callers that hold the tenant's configuration and have read, in this transaction, what is
+    current and which external ids are taken.
+    """
+    changed = note_change(connection, tenant_id)
+    rows = [_site_row(site, changed) for site in written]
+    new = [row for site, row in zip(written, rows, strict=True) if site.version == 1]
+    revised = [row for site, row in zip(written, rows, strict=True) if site.version > 1]
+    if new:
+        connection.execute(insert(sites), [{"tenant_id": tenant_id, **row} for row in new])
+    if revised:
+        connection.execute(
+            update(sites).where(
+                sites.c.tenant_id == tenant_id, sites.c.site_id == bindparam("of_site")
+            ),
+            [{"of_site": row.pop("site_id"), **row} for row in revised],
+        )
+    connection.execute(
+        insert(site_versions), [{"tenant_id": tenant_id, **version_row(site)} for site in written]
+    )
 
 
 def deactivate(
@@ -126,6 +151,17 @@ def find_by_external_id(
     return {str(site.content.external_id): site for site in found}
 
 
+def current_by_external_id(
+    connection: Connection, tenant_id: UUID, external_ids: Sequence[str]
+) -> dict[str, tuple[UUID, int]]:
+    """The ids and current versions of the sites with these external ids, and nothing else."""
+    query = select(sites.c.external_id, sites.c.site_id, sites.c.version).where(
+        sites.c.tenant_id == tenant_id, sites.c.external_id.in_(external_ids)
+    )
+    rows = connection.execute(query)
+    return {row.external_id: (row.site_id, row.version) for row in rows}
+
+
 def page(
     connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
 ) -> list[StoredSite]:
@@ -160,9 +196,63 @@ def page_within(
     return [_site(row) for row in rows]
 
 
-def all_current(connection: Connection, tenant_id: UUID) -> list[StoredSite]:
-    """The current version of every site of a tenant."""
-    return [_site(row) for row in connection.execute(_current(tenant_id))]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InForce:
+    """What judging needs of many sites, each in its current version: one row each."""
+
+    rows: Sequence[Row[Any]]
+    #: of each, its fence: a polygon or multipolygon, or the centre of a circle
+    shapes: Sequence[BaseGeometry]
+
+
+def in_force(connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int) -> InForce:
+    """The sites in the order of their ids, active or not."""
+    query = _in_force(connection, tenant_id)
+    if after is not None:
+        query = query.where(sites.c.site_id > after)
+    return _read_in_force(connection, query.order_by(sites.c.site_id).limit(limit))
+
+
+def any_changed_since(connection: Connection, tenant_id: UUID, version: int) -> bool:
+    """Whether a site was added or changed since the tenant's configuration had that version."""
+    query = select(sites.c.site_id).where(sites.c.tenant_id == tenant_id, sites.c.changed > version)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def changed_since(connection: Connection, tenant_id: UUID, version: int, *, limit: int) -> InForce:
+    """Sites that are not any more as they were in a version of the tenant's configuration."""
+    query = _in_force(connection, tenant_id).where(sites.c.changed > version).limit(limit)
+    return _read_in_force(connection, query)
+
+
+def _in_force(connection: Connection, tenant_id: UUID) -> Select[Any]:
+    of_version = site_versions.c
+    # as bytes: of many, shapes are made together
+    shape = (
+        func.ST_AsBinary(of_version.shape, type_=LargeBinary())
+        if connection.dialect.name == "postgresql"
+        else type_coerce(of_version.shape, LargeBinary())
+    )
+    return _current(tenant_id).with_only_columns(
+        of_version.site_id,
+        of_version.version,
+        shape.label("wkb"),
+        of_version.radius_m,
+        of_version.tolerance_m,
+        of_version.assurance,
+        of_version.max_accuracy_m,
+        of_version.timezone,
+        of_version.hours,
+        of_version.purposes,
+        of_version.groups,
+        of_version.active,
+        maintain_column_froms=True,
+    )
+
+
+def _read_in_force(connection: Connection, query: Select[Any]) -> InForce:
+    rows = connection.execute(query).all()
+    return InForce(rows=rows, shapes=shapely.from_wkb([row.wkb for row in rows]).tolist())
 
 
 def history(
@@ -174,6 +264,17 @@ def history(
         query = query.where(site_versions.c.version < before)
     rows = connection.execute(query.order_by(site_versions.c.version.desc()).limit(limit))
     return [_site(row) for row in rows]
+
+
+def find_version(
+    connection: Connection, tenant_id: UUID, site_id: UUID, version: int
+) -> StoredSite | None:
+    """One version of a site."""
+    query = _versions(tenant_id).where(
+        sites.c.site_id == site_id, site_versions.c.version == version
+    )
+    row = connection.execute(query).first()
+    return _site(row) if row else None
 
 
 def _versions(tenant_id: UUID) -> Select[Any]:
@@ -209,28 +310,36 @@ def _external_id_taken(connection: Connection, tenant_id: UUID, site: StoredSite
     return connection.execute(query).first() is not None
 
 
-def _insert_version(connection: Connection, tenant_id: UUID, site: StoredSite) -> None:
+def _site_row(site: StoredSite, changed: int) -> dict[str, Any]:
+    return {
+        "site_id": site.site_id,
+        "version": site.version,
+        "external_id": site.content.external_id,
+        "changed": changed,
+    }
+
+
+def version_row(site: StoredSite) -> dict[str, Any]:
+    """A version's row, but for its tenant."""
     content = site.content
     fence = content.geofence
-    connection.execute(
-        insert(site_versions).values(
-            tenant_id=tenant_id,
-            site_id=site.site_id,
-            version=site.version,
-            name=content.name,
-            shape=fence.shape if fence.center is None else Point(*fence.center),
-            radius_m=fence.radius_m,
-            extent=Bounds.of(fence, content.tolerance_m).on_the_map(),
-            tolerance_m=content.tolerance_m,
-            assurance=content.assurance,
-            max_accuracy_m=content.max_accuracy_m,
-            timezone=content.timezone,
-            purposes=content.purposes,
-            groups=content.groups,
-            active=content.active,
-            valid_from=site.valid_from,
-        )
-    )
+    return {
+        "site_id": site.site_id,
+        "version": site.version,
+        "name": content.name,
+        "shape": fence.shape if fence.center is None else Point(*fence.center),
+        "radius_m": fence.radius_m,
+        "extent": Bounds.of(fence, content.tolerance_m).on_the_map(),
+        "tolerance_m": content.tolerance_m,
+        "assurance": content.assurance,
+        "max_accuracy_m": content.max_accuracy_m,
+        "timezone": content.timezone,
+        "hours": content.hours,
+        "purposes": content.purposes,
+        "groups": content.groups,
+        "active": content.active,
+        "valid_from": site.valid_from,
+    }
 
 
 def _site(row: Row[Any]) -> StoredSite:
@@ -246,6 +355,7 @@ def _site(row: Row[Any]) -> StoredSite:
             assurance=row.assurance,
             max_accuracy_m=row.max_accuracy_m,
             timezone=row.timezone,
+            hours=row.hours,
             purposes=row.purposes,
             groups=row.groups,
             active=row.active,
@@ -255,5 +365,5 @@ def _site(row: Row[Any]) -> StoredSite:
 
 def _geofence(row: Row[Any]) -> Geofence:
     if row.radius_m is None:
-        return Geofence.polygonal(row.shape)
+        return Geofence.of_stored(row.shape)
     return Geofence.circle(row.shape.x, row.shape.y, row.radius_m)

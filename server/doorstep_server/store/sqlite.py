@@ -59,6 +59,10 @@ class SqliteDatabase(Database):
 
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, run)
 
+    async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """Writes are in a thread anyway."""
+        return await self.write(reach, function)
+
     async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
         """In one of the reading threads."""
         return await asyncio.get_running_loop().run_in_executor(

@@ -1,10 +1,11 @@
 """Tenants, the deployment they live in, and the version counter that caches follow."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from doorstep_server.store.schema import changes, deployment, tenants
 
@@ -20,6 +21,21 @@ class Tenant:
     is_demo: bool
 
 
+#: the highest limits: beyond them there is nothing to limit
+MAX_SPEED_KMH = 100_000
+MAX_AREA_KM2 = 510_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a tenant lets its sites and its people be."""
+
+    #: who seems to have travelled faster between two sites is doubted; None: nobody is
+    max_speed_kmh: int | None = 1_000
+    #: a larger site is refused; the largest circle has 31,416 km²
+    max_site_area_km2: int = 35_000
+
+
 def bind_keyring(connection: Connection, keyring_id: UUID) -> None:
     """Remember which keyring this database belongs to."""
     connection.execute(insert(deployment).values(only=1, keyring_id=keyring_id))
@@ -31,13 +47,14 @@ def keyring_id(connection: Connection) -> UUID | None:
 
 
 def add(connection: Connection, tenant: Tenant) -> None:
-    """Add a tenant."""
+    """Add a tenant, with the usual limits."""
     connection.execute(
         insert(tenants).values(
             tenant_id=tenant.tenant_id,
             handle=tenant.handle,
             name=tenant.name,
             is_demo=tenant.is_demo,
+            **asdict(Limits()),
         )
     )
     connection.execute(insert(changes).values(tenant_id=tenant.tenant_id, version=1))
@@ -45,30 +62,56 @@ def add(connection: Connection, tenant: Tenant) -> None:
 
 def all_tenants(connection: Connection) -> list[Tenant]:
     """Every tenant, by name."""
-    rows = connection.execute(select(tenants).order_by(tenants.c.name, tenants.c.tenant_id))
+    rows = connection.execute(_tenants().order_by(tenants.c.name, tenants.c.tenant_id))
     return [Tenant(**row) for row in rows.mappings()]
 
 
 def by_handle(connection: Connection, handle: str) -> Tenant | None:
     """The tenant that a key, token or code names."""
-    row = connection.execute(select(tenants).where(tenants.c.handle == handle)).mappings().first()
+    row = connection.execute(_tenants().where(tenants.c.handle == handle)).mappings().first()
     return Tenant(**row) if row else None
 
 
 def by_id(connection: Connection, tenant_id: UUID) -> Tenant | None:
     """A tenant by its id."""
-    query = select(tenants).where(tenants.c.tenant_id == tenant_id)
+    query = _tenants().where(tenants.c.tenant_id == tenant_id)
     row = connection.execute(query).mappings().first()
     return Tenant(**row) if row else None
 
 
-def note_change(connection: Connection, tenant_id: UUID) -> None:
-    """Tell every process that this tenant's sites, purposes, keys or devices changed."""
+def _tenants() -> Select[Any]:
+    return select(tenants.c.tenant_id, tenants.c.handle, tenants.c.name, tenants.c.is_demo)
+
+
+def limits(connection: Connection, tenant_id: UUID) -> Limits:
+    """A tenant's limits."""
+    query = select(tenants.c.max_speed_kmh, tenants.c.max_site_area_km2).where(
+        tenants.c.tenant_id == tenant_id
+    )
+    return Limits(**connection.execute(query).mappings().one())
+
+
+def set_limits(connection: Connection, tenant_id: UUID, wanted: Limits) -> None:
+    """Set a tenant's limits; sites that are there stay."""
     connection.execute(
+        update(tenants).where(tenants.c.tenant_id == tenant_id).values(**asdict(wanted))
+    )
+    note_change(connection, tenant_id)
+
+
+def note_change(connection: Connection, tenant_id: UUID) -> int:
+    """Tell every process that this tenant's configuration changed: the version it now has.
+
+    Whoever changes it waits for the commit of who did before, so versions grow in the order of
+    commits.
+    """
+    query = (
         update(changes)
         .where(changes.c.tenant_id == tenant_id)
         .values(version=changes.c.version + 1)
+        .returning(changes.c.version)
     )
+    return int(connection.execute(query).scalar_one())
 
 
 def version(connection: Connection, tenant_id: UUID) -> int:
