@@ -9,14 +9,13 @@ import json
 import re
 from collections.abc import Generator, Iterator
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
-from msgspec import Meta
 
 from doorstep_server.problems import Refusal
 
@@ -32,9 +31,6 @@ GEOFENCE_BODY_BYTES = 4096 * _KIB
 _PLACE = re.compile(r" - at `(?:key in )?\$((?:\.[a-z_]+|\[\d+\]|\[\.\.\.\])*)`$")
 _JSON_TYPE = re.compile(r"application/json(\s*;\s*charset=\"?utf-8\"?)?\s*", re.IGNORECASE)
 
-
-#: text that is kept: PostgreSQL keeps no U+0000, so nothing does
-Text = Annotated[str, Meta(pattern=r"^[^\x00]*\Z")]
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 

@@ -329,6 +329,16 @@ def test_a_site_with_groups_takes_only_their_members(tenant: Tenancy) -> None:
     assert member.check_in(member.claim(site_id=site["id"])).json()["outcome"] == "accepted"
 
 
+def test_a_site_with_purposes_takes_no_other(tenant: Tenancy) -> None:
+    site, phone = tenant.site(purposes=["delivery"]), tenant.phone()
+    tenant.purpose("delivery", level="site")
+    refused = phone.check_in(phone.claim(site_id=site["id"]))
+    assert (refused.status_code, code(refused)) == (403, "not-assigned")
+    assert phone.check_in(phone.claim()).json()["reason"] == "no_site_near"
+    delivery = phone.check_in(phone.claim(site_id=site["id"], purpose="delivery"))
+    assert delivery.json()["outcome"] == "accepted"
+
+
 def test_joining_a_group_counts_from_then_on(tenant: Tenancy) -> None:
     site, phone = tenant.site(groups=["north"]), tenant.phone()
     tenant.admin.put(f"/v1/subjects/{phone.subject_id}/groups", json={"groups": ["north"]})
@@ -361,7 +371,8 @@ def test_a_deactivated_site_takes_no_check_in(tenant: Tenancy) -> None:
 
 def test_a_verdict_names_the_version_of_the_site_it_was_judged_by(tenant: Tenancy) -> None:
     site, phone = tenant.site(), tenant.phone()
-    changed = {k: v for k, v in site.items() if k not in {"id", "valid_from"}} | {"tolerance_m": 5}
+    read_only = {"id", "valid_from", "warnings"}
+    changed = {k: v for k, v in site.items() if k not in read_only} | {"tolerance_m": 5}
     assert tenant.admin.put(f"/v1/sites/{site['id']}", json=changed).status_code == 200
     assert phone.check_in(phone.claim()).json()["stored"]["site_version"] == 2
 

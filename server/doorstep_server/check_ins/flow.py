@@ -1,6 +1,6 @@
 """The way of a check-in, whole:
 
-    claim → judge (pure) → minimize (pure: the fix dies here) → journal → answer
+    claim → judge (pure) → doubt travel → minimize (pure: the fix dies here) → journal → answer
 
 Decoding and authentication come before, in `api`. Everything takes lists; one is a batch of one.
 A replay is answered even where the claim would be refused today, so a refusal found here travels
@@ -8,9 +8,11 @@ with the proposal and is only spoken when the transaction finds no receipt.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,16 +28,21 @@ from doorstep_geofences import (
     is_skewed,
     judge,
 )
+from doorstep_server.check_ins import travel
 from doorstep_server.check_ins.claim import Claim, is_random
-from doorstep_server.check_ins.journal import Journal, Result
+from doorstep_server.check_ins.journal import Failed, Journal, Result
+from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.minimize import Judged, Minimized, minimize
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
+from doorstep_server.store.database import DatabaseUnavailable
 
 #: some microseconds each, but hundreds where a fix is near an edge
 JUDGED_AT_ONCE = 16
+
+T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,33 +67,54 @@ class Arrival:
     received_at: datetime
 
 
-async def check_in(journal: Journal, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
+async def check_in(
+    journal: Journal, last: LastPresences, policy: Policy, arrivals: Sequence[Arrival]
+) -> list[Result]:
     """Settle a device's claims durably, in their order."""
-    proposable = [a for a in arrivals if is_random(a.claim.id)]
-    settled = iter(await journal.append(await _proposed(policy, proposable)) if proposable else [])
+    settleable = [a for a in arrivals if is_random(a.claim.id)]
+    settled = iter(await _settled(journal, last, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
         for arrival in arrivals
     ]
 
 
-async def _proposed(policy: Policy, arrivals: Sequence[Arrival]) -> list[Proposal]:
-    """A long list is judged in a thread, so that others need not wait for it."""
-    if len(arrivals) <= JUDGED_AT_ONCE:
-        return propose(policy, arrivals)
-    return await asyncio.to_thread(propose, policy, arrivals)
+async def _settled(
+    journal: Journal, last: LastPresences, policy: Policy, arrivals: Sequence[Arrival]
+) -> list[Result]:
+    judged = await _aside_if_many(arrivals, partial(judge_claims, policy, arrivals))
+    try:
+        doubted = await travel.doubted(last, policy, judged)
+    except DatabaseUnavailable:
+        return [Failed()] * len(arrivals)
+    proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
+    results = await journal.append(proposals)
+    last.note(arrivals[0].caller.tenant_id, doubted, results)
+    return results
 
 
-def propose(policy: Policy, arrivals: Sequence[Arrival]) -> list[Proposal]:
-    """What each claim would write, or why it is refused. The fixes end in here."""
-    outcomes: list[Minimized | str] = [_refusal(policy, a) or "" for a in arrivals]
+async def _aside_if_many(arrivals: Sequence[Arrival], step: Callable[[], T]) -> T:
+    """A long list takes its steps in a thread, so that others need not wait for it."""
+    return step() if len(arrivals) <= JUDGED_AT_ONCE else await asyncio.to_thread(step)
+
+
+def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | str]:
+    """The verdict on each claim, or the code of its refusal."""
+    outcomes: list[Judged | str] = [_refusal(policy, a) or "" for a in arrivals]
     judged = [i for i, refusal in enumerate(outcomes) if not refusal]
-    verdicts = judge([_question(policy, arrivals[i]) for i in judged], policy.index)
+    verdicts = judge([_question(arrivals[i]) for i in judged], policy.index)
     for i, verdict in zip(judged, verdicts, strict=True):
-        outcomes[i] = minimize(policy.keys, _judged(policy, arrivals[i], verdict))
+        outcomes[i] = _judged(policy, arrivals[i], verdict)
+    return outcomes
+
+
+def propose(
+    policy: Policy, arrivals: Sequence[Arrival], judged: Sequence[Judged | str]
+) -> list[Proposal]:
+    """What each claim would write, or why it is refused. The fixes end in here."""
     return [
-        _proposal(policy, arrival, outcome)
-        for arrival, outcome in zip(arrivals, outcomes, strict=True)
+        _proposal(policy, arrival, one if isinstance(one, str) else minimize(policy.keys, one))
+        for arrival, one in zip(arrivals, judged, strict=True)
     ]
 
 
@@ -114,27 +142,28 @@ def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
     site_id = arrival.claim.site_id
     if site_id is None:
         return None
-    rules = policy.rules.get(site_id)
-    if rules is None:
+    site = policy.index.get(site_id)
+    if site is None:
         return "site-unknown"
-    if not rules.admit(arrival.caller.groups, arrival.claim.purpose):
+    if not site.admits(arrival.caller.groups, arrival.claim.purpose):
         return "not-assigned"
     return None
 
 
-def _question(policy: Policy, arrival: Arrival) -> Question:
-    claim, groups = arrival.claim, arrival.caller.groups
+def _question(arrival: Arrival) -> Question:
+    claim, times, groups = arrival.claim, _times(arrival), arrival.caller.groups
 
     def admits(site: Site) -> bool:
-        assert isinstance(site.site_id, UUID)
-        return policy.rules[site.site_id].admit(groups, claim.purpose)
+        return site.admits(groups, claim.purpose)
 
     return Question(
         fix=claim.fix.fix(),
         site_id=claim.site_id,
         # an older one was queued by the app: how old it may be is the purpose's to say, and
         # whether its capture was permitted the epoch's
-        freshness=Freshness.SKEWED if is_skewed(_times(arrival)) else Freshness.FRESH,
+        freshness=Freshness.SKEWED if is_skewed(times) else Freshness.FRESH,
+        # closing time is that of the capture: a check-in may come in when the site has closed
+        at=captured_instant(times),
         admits=admits,
     )
 

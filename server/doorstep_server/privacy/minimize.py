@@ -19,6 +19,8 @@ from doorstep_server.privacy.policy import Purpose
 
 #: receipts outlive the oldest position that is still taken, by a day
 MAX_AGE_LIMIT_S = 7 * 86_400
+#: no purpose cuts times down more coarsely
+MAX_TIME_PRECISION_S = 86_400
 RECEIPT_DAYS = 8
 
 

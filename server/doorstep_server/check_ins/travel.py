@@ -1,0 +1,191 @@
+"""Doubting travel: can who is accepted here have come from where they were last accepted?
+
+No position is kept for it: the sites of two check-ins have places, and their times are known as
+far as they are stored. Each unknown counts for the person: the nearest places of both sites, and
+the longest time that can lie between, whichever of the two was first. So nobody who kept to the
+limit is doubted, late and offline check-ins included; and a purpose whose times are cut to 15
+minutes lets pass what would have taken up to 15 minutes longer (250 km at 1,000 km/h).
+
+A process remembers for a quarter of an hour where it last accepted somebody, in memory; others may
+have accepted them since. After that, or where it knows nothing, the stored check-ins next in time
+are asked. Two check-ins of one person that are under way at once do not see each other.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from doorstep_geofences import Bounds, Outcome, Reason, Verdict
+from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible
+from doorstep_server.check_ins.journal import Result
+from doorstep_server.policies import Policy
+from doorstep_server.privacy import subject_reference
+from doorstep_server.privacy.minimize import (
+    MAX_TIME_PRECISION_S,
+    CheckInRecord,
+    Judged,
+    cut_time,
+)
+from doorstep_server.store import check_ins
+from doorstep_server.store.check_ins import Filter, Settled
+from doorstep_server.store.database import Database
+from doorstep_server.store.reach import Reach
+
+#: how long what this process knows is taken for the last
+KNOWN_FOR = timedelta(minutes=15)
+#: longer than anything is stored: a year, and the week that a check-in may be on its way
+ALL_THAT_IS_STORED = timedelta(days=400)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Presence:
+    """That somebody was at a site, at some time of a slot. Lives in memory, and does not print."""
+
+    bounds: Bounds
+    slot_begins: datetime
+    slot_ends: datetime
+
+    def __repr__(self) -> str:
+        return "<Presence redacted>"
+
+    def longest_s(self, at: datetime) -> float:
+        """The longest time that can lie between this and an instant, either way."""
+        return max((at - self.slot_begins).total_seconds(), (self.slot_ends - at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Known:
+    presence: Presence
+    noted_at: datetime
+
+
+class LastPresences:
+    """Where each subject was last accepted: what this process knows, and the way to ask."""
+
+    def __init__(self, database: Database, *, limit: int = 50_000) -> None:
+        self._database = database
+        self._limit = limit
+        # in the order in which they were noted
+        self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
+
+    async def around(self, policy: Policy, judged: Judged) -> list[Presence]:
+        """Where the subject of a check-in was accepted, as near to it in time as is known."""
+        self._let_go(judged.received_at)
+        known = self._known.get((policy.tenant_id, judged.subject_id))
+        if known is not None and not _is_old(known, judged.received_at):
+            return [known.presence]
+        assert policy.max_speed_m_s is not None
+        at = _captured_at(judged)
+        # whoever had so long can be anywhere
+        reach = min(timedelta(seconds=FARTHEST_M / policy.max_speed_m_s), ALL_THAT_IS_STORED)
+        wanted = Filter(
+            today=judged.received_at.astimezone(UTC).date(),
+            subject_ref=subject_reference.make(policy.keys, judged.subject_id),
+            since=at - reach - timedelta(seconds=MAX_TIME_PRECISION_S),
+            until=at + reach,
+        )
+        found = await self._database.read(
+            Reach.of(policy.tenant_id),
+            lambda c: check_ins.accepted_next_to(c, policy.tenant_id, wanted, at),
+        )
+        presences = (_stored_presence(policy, record) for record in found)
+        return [presence for presence in presences if presence is not None]
+
+    def note(
+        self, tenant_id: UUID, judged: Sequence[Judged | str], results: Sequence[Result]
+    ) -> None:
+        """Remember where check-ins were newly stored as accepted; not late ones."""
+        for one, result in zip(judged, results, strict=True):
+            if isinstance(one, str) or not _is_new_presence(result):
+                continue
+            if one.received_at - _captured_at(one) < KNOWN_FOR:
+                self._known[tenant_id, one.subject_id] = _Known(_presence(one), one.received_at)
+                self._known.move_to_end((tenant_id, one.subject_id))
+                self._let_go(one.received_at)
+
+    def _let_go(self, now: datetime) -> None:
+        """Of what was noted longest ago: all that is too old, and what is too much."""
+        while self._known:
+            key, oldest = next(iter(self._known.items()))
+            if len(self._known) <= self._limit and not _is_old(oldest, now):
+                return
+            del self._known[key]
+
+
+async def doubted(
+    last: LastPresences, policy: Policy, judged: Sequence[Judged | str]
+) -> list[Judged | str]:
+    """A subject's judged check-ins (or the codes of refusals), the implausible ones uncertain.
+
+    In their order: each that stays accepted is where the next one comes from.
+    """
+    results = list(judged)
+    presences: list[Presence] | None = None
+    for i, one in enumerate(judged):
+        if policy.max_speed_m_s is None or isinstance(one, str) or not _is_accepted(one):
+            continue
+        if presences is None:
+            presences = await last.around(policy, one)
+        here, at = _presence(one), _captured_at(one)
+        if any(_is_too_fast(there, here, at, policy.max_speed_m_s) for there in presences):
+            results[i] = _doubted(one)
+        else:
+            presences = [here]
+    return results
+
+
+def _is_old(known: _Known, now: datetime) -> bool:
+    return now - known.noted_at >= KNOWN_FOR
+
+
+def _is_new_presence(result: Result) -> bool:
+    if not isinstance(result, Settled) or result.replayed or result.record is None:
+        return False
+    return result.record.outcome is Outcome.ACCEPTED
+
+
+def _is_accepted(judged: Judged) -> bool:
+    return judged.verdict.outcome is Outcome.ACCEPTED
+
+
+def _is_too_fast(there: Presence, here: Presence, at: datetime, max_speed_m_s: float) -> bool:
+    if there.bounds == here.bounds:
+        return False
+    return is_implausible(gap_m(there.bounds, here.bounds), there.longest_s(at), max_speed_m_s)
+
+
+def _doubted(judged: Judged) -> Judged:
+    """The same with another verdict. A site that was found, not claimed, is not named any more."""
+    site = judged.verdict.site if judged.claimed_site_id is not None else None
+    return replace(judged, verdict=Verdict(Reason.IMPLAUSIBLE_TRAVEL, site))
+
+
+def _presence(judged: Judged) -> Presence:
+    """As much as is stored of an accepted check-in: no time but its slot's is remembered."""
+    site, precision_s = judged.verdict.site, judged.purpose.time_precision_s
+    assert site is not None, "an accepted check-in has a site"
+    slot_begins = cut_time(_captured_at(judged), precision_s)
+    return Presence(site.bounds, slot_begins, slot_begins + timedelta(seconds=precision_s))
+
+
+def _stored_presence(policy: Policy, record: CheckInRecord) -> Presence | None:
+    """What a stored check-in says; None where the site is not as it was any more.
+
+    A site that was revised may have moved, and one that is inactive is not in the snapshot: who
+    was there is not doubted for it.
+    """
+    site = policy.index.get(record.site_id)
+    if site is None or site.version != record.site_version:
+        return None
+    purpose = policy.purposes.get(record.purpose)
+    # an earlier version of the purpose may have cut times to longer slots
+    as_then = purpose is not None and purpose.version == record.policy_version
+    precision_s = purpose.time_precision_s if purpose and as_then else MAX_TIME_PRECISION_S
+    return Presence(site.bounds, record.time, record.time + timedelta(seconds=precision_s))
+
+
+def _captured_at(judged: Judged) -> datetime:
+    assert judged.captured_at is not None, "an accepted check-in has a time"
+    return judged.captured_at
