@@ -117,13 +117,15 @@ async def before(request: _AnyRequest) -> Response[None] | None:
 
 
 def _refuse_other_spellings(request: _AnyRequest) -> None:
-    """An id in an address is written as one: Python reads braces and other scripts' digits, too."""
+    """Ids and numbers in an address: Python reads braces and other scripts' digits, too."""
     parts = set(request.scope["path"].lower().split("/"))
     for value in request.path_params.values():
         if isinstance(value, str) and "\0" in value:
             # nothing is named so: no text that is kept has it
             raise Refusal("not-found")
         if isinstance(value, UUID) and parts.isdisjoint({str(value), value.hex}):
+            raise Refusal("not-found")
+        if isinstance(value, int) and str(value) not in parts:
             raise Refusal("not-found")
 
 

@@ -24,13 +24,17 @@ from doorstep_server.api import (
     health,
     pages,
     purposes,
+    site_export,
+    site_import,
     site_search,
     sites,
     subjects,
+    tenant_settings,
 )
 from doorstep_server.api.paging import paging
 from doorstep_server.auth import Authenticator
 from doorstep_server.check_ins.journal import Journal
+from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.deployment import open_deployment
 from doorstep_server.policies import Policies, keep_fresh
 from doorstep_server.services import Services
@@ -62,8 +66,13 @@ ROUTES: list[ControllerRouterHandler] = [
     sites.revise,
     sites.deactivate,
     sites.versions,
+    sites.read_version,
     sites.try_position,
     site_search.search,
+    site_import.import_file,
+    site_export.export,
+    tenant_settings.read,
+    tenant_settings.change,
     purposes.list_all,
     purposes.create,
     purposes.read,
@@ -89,7 +98,7 @@ def now() -> datetime:
 def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Services:
     """Open the deployment that the settings name."""
     database, keyring = open_deployment(settings)
-    policies = Policies(database, keyring)
+    policies = Policies(database, keyring, settings.sites_memory_mb * 1_000_000)
     pepper = keyring.pepper()
     return Services(
         database=database,
@@ -97,6 +106,7 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         pepper=pepper,
         policies=policies,
         journal=Journal(lambda group: _commit(database, group)),
+        last_presences=LastPresences(database),
         authenticator=Authenticator(database, policies, pepper),
         enrollment_throttle=FailureThrottle(time.monotonic),
         now=clock,

@@ -1,5 +1,6 @@
 """The API's own description."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import Any
@@ -13,11 +14,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
     Parameter,
+    RequestBody,
     Schema,
     SecurityScheme,
 )
@@ -27,6 +30,7 @@ from litestar.typing import FieldDefinition
 from msgspec import inspect
 
 from doorstep_server import __version__
+from doorstep_server.api.documented import GIVES_FILE, TAKES_FILE, FileBody
 from doorstep_server.auth import GuardCaller, guard_callers
 
 DESCRIPTION = """Check-ins at authorized locations, without tracking anyone.
@@ -101,6 +105,33 @@ class DescribedOperation(Operation):
                     _of_any_kind(media_type)
 
 
+def _operation_class(opt: Mapping[str, Any]) -> type[DescribedOperation]:
+    """What describes a handler; of files that it takes or gives, no type says anything."""
+    taken: FileBody | None = opt.get(TAKES_FILE)
+    given: tuple[str, ...] = opt.get(GIVES_FILE, ())
+
+    @dataclass
+    class OfFiles(DescribedOperation):
+        def __post_init__(self) -> None:
+            # not `super()`: the decorator may make another class of it
+            DescribedOperation.__post_init__(self)
+            if taken is not None:
+                content = {t: _file(t, taken.example) for t in taken.media_types}
+                self.request_body = RequestBody(content=content, required=True)
+            answer = (self.responses or {}).get("200")
+            if given and isinstance(answer, OpenAPIResponse):
+                answer.description = "The file."
+                answer.content = {media_type: _file(media_type) for media_type in given}
+
+    return OfFiles
+
+
+def _file(media_type: str, example: dict[str, Any] | None = None) -> OpenAPIMediaType:
+    if media_type.endswith("json"):
+        return OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT), example=example)
+    return OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+
+
 def _without_null(parameter: Parameter) -> None:
     """What is optional may be left out, but there is no way to send a null."""
     schema = parameter.schema
@@ -131,7 +162,7 @@ class Described(InitPlugin):
 def _describe(handler: HTTPRouteHandler) -> None:
     summary, _, rest = cleandoc(handler.fn.__doc__ or "").partition("\n")
     callers = [caller for guard in handler.guards or () for caller in guard_callers(guard)]
-    handler.operation_class = DescribedOperation
+    handler.operation_class = _operation_class(handler.opt)
     handler.summary = summary
     handler.description = " ".join([*(rest.split() or summary.split()), *map(_who, callers)])
     handler.security = [{caller.scheme: []} for caller in callers] or None

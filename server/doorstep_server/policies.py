@@ -125,6 +125,15 @@ class Policies:
             self._before[tenant_id] = _snapshot(forgotten)
         self._loading.pop(tenant_id, None)
 
+    async def renew(self, tenant_id: UUID) -> None:
+        """Bring a tenant's policy up to date, when much changed; meanwhile the older serves."""
+        policy = self._loaded.get(tenant_id)
+        if policy is not None:
+            self._before[tenant_id] = _snapshot(policy)
+            # one that is being loaded may be from before the change
+            self._loading.pop(tenant_id, None)
+            await asyncio.shield(self._load_once(tenant_id))
+
     async def refresh(self) -> bool:
         """Bring what is older than the database up to date; whether there was anything to ask of.
 

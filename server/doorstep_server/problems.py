@@ -6,7 +6,7 @@ member's name. The place in the body, where one is given, is made of our own fie
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -127,8 +127,9 @@ TYPES = _table(
         "Send less at once.",
     ),
     ProblemType(
-        "unsupported-media-type", 415, "The body is not plain JSON",
-        "Send `Content-Type: application/json` and no `Content-Encoding`.",
+        "unsupported-media-type", 415, "The body is not of a kind that this route takes",
+        "Send `Content-Type: application/json` and no `Content-Encoding`. An import takes the "
+        "types of its `format`, which /docs lists, or `application/octet-stream`.",
     ),
     ProblemType(
         "id-not-random", 422, "The check-in's id is not a random UUID",
@@ -157,8 +158,22 @@ TYPES = _table(
         "east crosses the 180° meridian. Latitudes go from -90 to 90.",
     ),
     ProblemType(
+        "hours-invalid", 422, "The opening hours cannot be judged by",
+        "`reason` says what is wrong with them, and `at` where.",
+    ),
+    ProblemType(
         "timezone-unknown", 422, "There is no such time zone",
         "Use an IANA name, such as America/Sao_Paulo.",
+    ),
+    ProblemType(
+        "file-unreadable", 422, "The file cannot be read",
+        "`reason` says what is wrong with it, and `at` where. Perhaps it is in another `format`, "
+        "or was cut off: save it again.",
+    ),
+    ProblemType(
+        "import-rejected", 422, "Nothing was imported: some features are no sites",
+        "`report` names each by its place in the file, with a reason. Mend them, let `repair=true` "
+        "mend fences, or leave such features out with `skip_invalid=true`.",
     ),
     ProblemType(
         "level-not-available", 422, "This version cannot store that level",
@@ -205,6 +220,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str | UnsetType, Meta(description="A closer reason, from a closed set.")] = (
         UNSET
     )
+    report: Annotated[
+        dict[str, Any] | UnsetType,
+        Meta(description="Of an import that was rejected: what it would have answered."),
+    ] = UNSET
 
 
 class Refusal(Exception):
@@ -217,12 +236,14 @@ class Refusal(Exception):
         at: str | None = None,
         reason: str | None = None,
         retry_after_s: int | None = None,
+        report: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(code)
         self.kind = TYPES[code]
         self.at = at
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.report = report
 
 
 def problem(refusal: Refusal, request_id: str) -> Problem:
@@ -237,4 +258,5 @@ def problem(refusal: Refusal, request_id: str) -> Problem:
         request_id=request_id,
         at=refusal.at or UNSET,
         reason=refusal.reason or UNSET,
+        report=refusal.report or UNSET,
     )

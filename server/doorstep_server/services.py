@@ -9,9 +9,11 @@ from uuid import UUID
 from doorstep_server.auth import Admin, Authenticator
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.check_ins.journal import Journal
+from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies
 from doorstep_server.problems import Refusal
+from doorstep_server.site_imports.turns import Turns
 from doorstep_server.store import Connection, api_keys, devices, locks
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
@@ -29,10 +31,12 @@ class Services:
     pepper: bytes = field(repr=False)
     policies: Policies
     journal: Journal
+    last_presences: LastPresences
     authenticator: Authenticator
     enrollment_throttle: FailureThrottle
     #: the current time, aware
     now: Callable[[], datetime]
+    imports: Turns = field(default_factory=Turns)
 
     async def write_as(self, caller: Admin | Caller, function: Callable[[Connection], T]) -> T:
         """Run a store function in a write transaction that permits the caller anew.
@@ -41,16 +45,27 @@ class Services:
         since is refused here.
         """
 
-        def run(connection: Connection) -> T:
-            _hold(connection, caller)
-            _require_standing(connection, caller)
-            return function(connection)
+        return await self.database.write(Reach.of(caller.tenant_id), _permitted(caller, function))
 
-        return await self.database.write(Reach.of(caller.tenant_id), run)
+    async def write_much_as(self, caller: Admin | Caller, function: Callable[[Connection], T]) -> T:
+        """As `write_as`, for what takes long."""
+        permitted = _permitted(caller, function)
+        return await self.database.write_much(Reach.of(caller.tenant_id), permitted)
 
     async def read(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
         """Run a store function on one state of the tenant's data."""
         return await self.database.read(Reach.of(tenant_id), function)
+
+
+def _permitted(
+    caller: Admin | Caller, function: Callable[[Connection], T]
+) -> Callable[[Connection], T]:
+    def run(connection: Connection) -> T:
+        _hold(connection, caller)
+        _require_standing(connection, caller)
+        return function(connection)
+
+    return run
 
 
 def _hold(connection: Connection, caller: Admin | Caller) -> None:

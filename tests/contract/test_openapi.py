@@ -75,7 +75,7 @@ def test_every_body_is_described_and_takes_no_other_members(document: dict[str, 
     bodies = {
         name: operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         for name, operation in operations(document)
-        if "requestBody" in operation
+        if "requestBody" in operation and name != "POST /v1/sites/import"
     }
     assert "POST /v1/check-ins" in bodies
     assert "PUT /v1/device/permission" in bodies
@@ -83,6 +83,15 @@ def test_every_body_is_described_and_takes_no_other_members(document: dict[str, 
         schema = document["components"]["schemas"][reference.rpartition("/")[2]]
         assert schema["additionalProperties"] is False, name
         assert schema["properties"], name
+
+
+def test_files_are_described_by_their_types(document: dict[str, Any]) -> None:
+    taken = document["paths"]["/v1/sites/import"]["post"]["requestBody"]
+    given = document["paths"]["/v1/sites/export"]["get"]["responses"]["200"]
+    assert taken["required"] is True
+    for content in (taken["content"], given["content"]):
+        assert {"application/geo+json", "text/csv"} < content.keys()
+        assert content["text/csv"]["schema"] == {"type": "string", "format": "binary"}
 
 
 def test_every_operation_says_who_may_call_it(document: dict[str, Any]) -> None:

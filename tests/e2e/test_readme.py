@@ -81,6 +81,8 @@ def test_a_newcomer_who_follows_the_readme_checks_in(tmp_path: Path) -> None:
     )  # fmt: skip
     said = run(script, tmp_path)
     assert "1 would be created, 0 rejected" in said
+    assert "1 unchanged, 0 rejected" in said
+    assert '"unchanged":1' in said
     assert '"name":"Head office"' in said
     assert said.splitlines()[-2:][0] == "accepted inside"
     assert said.splitlines()[-1].startswith("site 20")

@@ -16,9 +16,10 @@ import httpx
 
 from doorstep_server.auth import GuardCaller
 from doorstep_server.credentials import ALPHABET, HANDLE_LENGTH
+from features import collection, feature
 from privacy import two_tenants
 from privacy.route_table import EACH, Operation, Place
-from privacy.two_tenants import INSTALLATION, SHADOW, Side, elsewhere
+from privacy.two_tenants import INSTALLATION, SHADOW, Side, beside
 from world import INSIDE, World, assert_documented
 
 #: None: anybody
@@ -166,17 +167,25 @@ def now(asking: Asking) -> str:
 #: what names nothing of a tenant, however it is called: some good value
 PLAIN: dict[str, Made] = {
     "accuracy_m": lambda _: 10,
+    # what is asked for must not lie over what was asked for before
+    "active": lambda _: False,
     "age_s": lambda _: 1,
     # a list of a length of its own
     "bbox": lambda _: [-180, -90, 180, 90],
     "captured_at": now,
-    "geofence": lambda _: elsewhere(),
+    "format": lambda _: "geojson",
+    "geofence": lambda _: beside(),
     "lat": lambda _: INSIDE["lat"],
     "legal_basis": lambda _: "contract",
+    "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},
+    "id_from": lambda _: "external_id",
     "limit": lambda _: 2,
     "lon": lambda _: INSIDE["lon"],
     "max_age_s": lambda _: 3_600,
+    "max_site_area_km2": lambda _: 35_000,
+    "max_speed_kmh": lambda _: 1_000,
     "model": lambda _: "Pixel 9",
+    "name_from": lambda _: "name",
     "observed_at": now,
     "os_version": lambda _: "15.1",
     "permission_epoch": lambda _: 0,
@@ -185,6 +194,7 @@ PLAIN: dict[str, Made] = {
     # a key passes on what it has: of the route that makes keys, this
     "scopes": lambda _: "keys:read",
     "sequence": next_sequence,
+    "site_version": lambda _: 1,
     "source": lambda _: "gps",
     "state": lambda _: "precise",
     "time_precision_s": lambda _: 900,
@@ -192,7 +202,7 @@ PLAIN: dict[str, Made] = {
     "version": lambda _: 1,
 }
 #: not required, but a request without them is another kind of request
-WANTED = {"accuracy_m", "bbox", "Doorstep-Purpose"}
+WANTED = {"accuracy_m", "active", "bbox", "Doorstep-Purpose"}
 
 
 def name_of(place: Place) -> Name | None:
@@ -220,13 +230,15 @@ class Request:
     query: dict[str, str]
     header: dict[str, str]
     body: dict[str, Any]
+    #: what the one feature of a file says
+    file: dict[str, Any]
 
     @classmethod
     def whole(
         cls, asking: Asking, values: dict[str, Any] | None = None, *, all_names: bool = False
     ) -> "Request":
         """A request that succeeds, but for the values that are given, by their places' texts."""
-        request, values = cls({}, {}, {}, {}), values or {}
+        request, values = cls({}, {}, {}, {}, {}), values or {}
         for place in asking.operation.places:
             if str(place) in values:
                 request.put(place, values[str(place)])
@@ -240,7 +252,7 @@ class Request:
 
     def texts(self) -> set[str]:
         """Every text in it: an answer may say it again."""
-        return set(_texts([self.path, self.query, self.header, self.body]))
+        return set(_texts([self.path, self.query, self.header, self.body, self.file]))
 
 
 def _put(target: dict[str, Any], steps: tuple[str, ...], value: Any) -> None:
@@ -267,12 +279,17 @@ def send(operation: Operation, world: World, request: Request, token: str | None
     """Send a request; what comes back is described for its route, as in every test."""
     path = operation.path.format(**request.path)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    if operation.takes_file:
+        headers["Content-Type"] = "application/geo+json"
     answer = world.client.request(
         operation.method,
         path,
         params=request.query,
         headers=headers | request.header,
         json=request.body if operation.body else None,
+        content=collection(feature(geometry=beside(), **request.file))
+        if operation.takes_file
+        else None,
         follow_redirects=False,
     )
     assert_documented(world.client.app, operation.method, path, answer)

@@ -5,7 +5,7 @@ are the types that the handlers decode.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +16,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from msgspec import inspect
 
+from doorstep_server.api.documented import TAKES_FILE
 from doorstep_server.app import build_app
 from doorstep_server.auth import GuardCaller, guard_callers
 from doorstep_server.check_ins.claim import Claim
 from doorstep_server.services import Services
+from doorstep_server.site_content import SiteMembers
 
 #: in a place's steps: each item of a list
 EACH = "[]"
@@ -81,6 +83,11 @@ class Operation:
         return cast("type[msgspec.Struct]", field.annotation) if field else None
 
     @cached_property
+    def takes_file(self) -> bool:
+        """Whether its body is a file: then the handler reads it as it comes."""
+        return TAKES_FILE in self.handler.opt
+
+    @cached_property
     def places(self) -> tuple[Place, ...]:
         """Every place where a request of it carries a value."""
         path = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
@@ -88,6 +95,7 @@ class Operation:
             *(Place("path", (name,), required=True) for name in path),
             *(_parameter(p) for p in self.described.get("parameters", []) if p["in"] != "path"),
             *(_leaves(inspect.type_info(self.body), (), required=True) if self.body else ()),
+            *(_of_a_feature() if self.takes_file else ()),
         )
 
     def takes(self, name: str) -> bool:
@@ -127,6 +135,12 @@ def _parameter(described: dict[str, Any]) -> Place:
     return Place(
         described["in"], (described["name"],), described.get("required", False), names=not closed
     )
+
+
+def _of_a_feature() -> Iterator[Place]:
+    """What the one feature of a file says of its site."""
+    for place in _leaves(inspect.type_info(SiteMembers), (), required=True):
+        yield replace(place, where="file")
 
 
 def _leaves(kind: inspect.Type, steps: tuple[str, ...], *, required: bool) -> Iterator[Place]:

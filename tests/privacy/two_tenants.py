@@ -44,8 +44,18 @@ PAGES = 3
 
 def elsewhere() -> dict[str, Any]:
     """A square where nobody checks in, so that sites made on the way change no verdict."""
+    return _moved(1)
+
+
+def beside() -> dict[str, Any]:
+    """Another, where each tenant has one active site: what is laid over it, is told so."""
+    return _moved(2)
+
+
+def _moved(degrees: int) -> dict[str, Any]:
     [ring] = SQUARE["coordinates"]
-    return {"type": "Polygon", "coordinates": [[[lon + 1, lat + 1] for lon, lat in ring]]}
+    moved = [[lon + degrees, lat + degrees] for lon, lat in ring]
+    return {"type": "Polygon", "coordinates": [moved]}
 
 
 @dataclass
@@ -137,6 +147,7 @@ def settle(tenancy: Tenancy, word: str) -> Side:
 def _sites(side: Side) -> None:
     site = side.tenancy.site(name=side.mark, external_id="site-1")
     side.site_id = site["id"]
+    side.tenancy.site(name=side.mark, external_id="beside", geofence=beside())
     for version in range(1, PAGES):
         body = {k: site[k] for k in ("name", "geofence", "timezone", "external_id")}
         answer = side.tenancy.admin.put(f"/v1/sites/{site['id']}", json=body | {"version": version})

@@ -141,6 +141,7 @@ def valid(phone: Phone, method: str, path: str) -> dict[str, Any]:
         ("PUT", "/v1/sites/{site_id:uuid}"): {**site, "version": 1},
         ("POST", "/v1/sites/judge"): trial,
         ("POST", "/v1/sites/search"): {"near": {"center": [-46.655, -23.561], "radius_m": 80}},
+        ("PUT", "/v1/settings"): {"max_speed_kmh": 900, "max_site_area_km2": 35_000},
         ("POST", "/v1/purposes"): {**purpose, "name": f"p{uuid4().hex}"},
         ("PUT", "/v1/purposes/{name:str}"): {**purpose, "version": 1},
         ("POST", "/v1/api-keys"): {"name": "key", "scopes": ["sites:read"]},

@@ -60,10 +60,9 @@ def clear(answer: httpx.Response, *codes: str) -> None:
 
 def addresses(world: World, method: str) -> dict[str, str]:
     """Every route of a method by its template, at an address that could be one of it."""
+    kinds = {"str": "visit", "uuid": str(uuid4()), "int": "1"}
     return {
-        route.path: re.sub(
-            r"\{\w+:str\}", "visit", re.sub(r"\{\w+:uuid\}", str(uuid4()), route.path)
-        )
+        route.path: re.sub(r"\{\w+:(\w+)\}", lambda match: kinds[match[1]], route.path)
         for route in world.client.app.routes
         if isinstance(route, HTTPRoute) and method in route.methods
     }
@@ -146,7 +145,7 @@ def other_spellings(known: str) -> list[str]:
         f"{known}%00",
         f"%00{known}",
         f"{known}%20",
-        f"{known}%2Fversions%2Fx",
+        f"{known}%2Fversions%2F1%2Fx",
         f"{known},{known}",
         f"{known};x",
         "%ff%fe",

@@ -1,6 +1,5 @@
 """Authorized locations: made, changed, kept as history, tried."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def body(**members: Any) -> dict[str, Any]:
 
 
 def revision(site: dict[str, Any], **members: Any) -> dict[str, Any]:
-    return {k: v for k, v in site.items() if k not in {"id", "valid_from"}} | members
+    return {k: v for k, v in site.items() if k not in {"id", "valid_from", "warnings"}} | members
 
 
 def test_a_site_has_careful_defaults(tenant: Tenancy) -> None:
@@ -147,7 +146,7 @@ def test_a_geofence_that_cannot_be_judged_is_refused_with_the_reason(
     [
         ({"timezone": "Mars/Olympus"}, 422, "timezone-unknown"),
         ({"timezone": "../etc/passwd"}, 422, "timezone-unknown"),
-        ({"hours": {"mon": "9-17"}}, 400, "invalid-body"),
+        ({"hours": "9-17"}, 400, "invalid-body"),
         ({"tolerance_m": -1}, 400, "invalid-body"),
         ({"assurance": "perfect"}, 400, "invalid-body"),
         ({"name": ""}, 400, "invalid-body"),
@@ -191,6 +190,7 @@ def test_an_edge_is_straight_in_degrees(tenant: Tenancy) -> None:
         "type": "Polygon",
         "coordinates": [[[0, 50], [40, 50], [40, 60], [0, 60], [0, 50]]],
     }
+    tenant.admin.put("/v1/settings", {"max_speed_kmh": None, "max_site_area_km2": 10_000_000})
     site = tenant.site(geofence=big)
     for lat, outcome in ((59.9, "accepted"), (61, "rejected")):
         fix = {"lat": lat, "lon": 20, "accuracy_m": 5, "captured_at": NOON.isoformat()}
@@ -242,78 +242,163 @@ def test_subjects_are_got_or_made(tenant: Tenancy) -> None:
     assert listed["items"] == [first.json()]
 
 
-# -- import ----------------------------------------------------------------------------------
+# -- what seems odd is told ---------------------------------------------------------------------
 
 
-def feature(name: str, geometry: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "Feature",
-        "geometry": geometry,
-        "properties": {"name": name, **properties},
+def warned(answer: dict[str, Any]) -> list[str]:
+    return [warning["code"] for warning in answer["warnings"]]
+
+
+def test_what_seems_odd_is_told_whenever_a_site_is_written(tenant: Tenancy) -> None:
+    home = {"type": "Circle", "center": [-46.65, -23.56], "radius_m": 5}
+    site = tenant.site(geofence=home, purposes=["visit", "unheard-of"])
+    assert warned(site) == ["home_sized", "smaller_than_accuracy", "purpose_unknown"]
+    assert "warnings" not in tenant.admin.get(f"/v1/sites/{site['id']}").json()
+    body = revision(site, geofence=SQUARE, purposes=["visit"])
+    assert warned(tenant.admin.put(f"/v1/sites/{site['id']}", json=body).json()) == []
+
+
+def test_swapped_numbers_are_told_by_the_time_zone(tenant: Tenancy) -> None:
+    swapped = circle(-23.56, -46.65, 80)
+    assert warned(tenant.site(geofence=swapped)) == ["looks_swapped"]
+    assert warned(tenant.site(geofence=swapped, timezone="UTC")) == ["duplicate"]
+
+
+def test_a_site_over_another_is_told_with_the_others_id(tenant: Tenancy) -> None:
+    first = tenant.site()
+    assert first["warnings"] == []
+    [warning] = tenant.site(geofence=circle(-46.654, -23.561, 80))["warnings"]
+    assert (warning["code"], warning["site_id"]) == ("overlaps", first["id"])
+    inner = tenant.site(geofence=circle(-46.6558, -23.5602, 15), tolerance_m=20)
+    assert "duplicate" not in warned(inner), "it only lies in the other"
+    # a site is not compared with what it was
+    tenant.admin.put(f"/v1/sites/{first['id']}", json=revision(first, geofence=circle(5, 5, 80)))
+    again = {k: v for k, v in first.items() if k not in {"id", "valid_from", "warnings"}}
+    answer = tenant.admin.put(f"/v1/sites/{first['id']}", json=again | {"version": 2})
+    assert first["id"] not in {w.get("site_id") for w in answer.json()["warnings"]}
+
+
+def test_a_ring_across_the_180th_meridian_is_cut_there_and_never_turned_inside_out(
+    tenant: Tenancy,
+) -> None:
+    """An uncut ring, read as it stands, would go around the other side of the Earth."""
+    ring = [[179.99, -17], [-179.99, -17], [-179.99, -16.99], [179.99, -16.99], [179.99, -17]]
+    geofence = {"type": "Polygon", "coordinates": [ring]}
+    site = tenant.site(geofence=geofence, timezone="Pacific/Fiji")
+    [warning] = site["warnings"]
+    assert warning["code"] == "cut_at_antimeridian"
+    assert warning["at"].startswith("geofence.coordinates")
+    assert site["geofence"]["type"] == "MultiPolygon"
+    for lon, reason in ((179.995, "inside"), (180, "inside"), (-179.995, "inside"), (0, "outside")):
+        assert tried(tenant, site, lat=-16.995, lon=lon)["reason"] == reason
+
+
+# -- an old verdict is explained ---------------------------------------------------------------
+
+
+def tried(tenant: Tenancy, site: dict[str, Any], **said: Any) -> dict[str, Any]:
+    fix = {
+        "accuracy_m": 5,
+        "captured_at": NOON.isoformat(),
+        **{
+            name: said.pop(name) for name in ("lat", "lon", "captured_at", "mocked") if name in said
+        },
     }
+    answer = tenant.admin.post("/v1/sites/judge", {"site_id": site["id"], "fix": fix, **said})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
 
 
-def collection(*features: dict[str, Any]) -> str:
-    return json.dumps({"type": "FeatureCollection", "features": list(features)})
+def test_an_old_verdict_is_explained_by_the_site_as_it_was(tenant: Tenancy) -> None:
+    site = tenant.site()
+    path = f"/v1/sites/{site['id']}"
+    closed = {"weekly": {"mon": [["09:00", "10:00"]]}}
+    tenant.admin.put(path, json=revision(site, hours=closed))
+    tenant.admin.put(path, json=revision(site, geofence=circle(10, 10, 80)) | {"version": 2})
+    tenant.admin.delete(path)
+    explained = {v: tried(tenant, site, site_version=v, **INSIDE) for v in (1, 2, 3, 4)}
+    assert {v: (said["reason"], said["site_version"]) for v, said in explained.items()} == {
+        1: ("inside", 1),
+        2: ("outside_hours", 2),
+        3: ("outside", 3),
+        4: ("outside", 4),
+    }
+    assert (
+        tenant.admin.post("/v1/sites/judge", {"site_id": site["id"], "fix": FIX}).json()["code"]
+        == "site-unknown"
+    )
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Any:
-    home = tmp_path / "cli"
+FIX = {**INSIDE, "accuracy_m": 5, "captured_at": NOON.isoformat()}
+
+
+def test_every_reason_is_told_in_its_turn(tenant: Tenancy) -> None:
+    site = tenant.site(hours={"weekly": {"mon": [["09:00", "10:00"]]}})
+    said = tried(tenant, site, captured_at="2026-03-10T11:00:00Z", mocked=True, **INSIDE)
+    assert said["reasons"] == ["mocked", "stale_fix", "outside_hours", "inside"]
+    assert (said["reason"], said["outcome"]) == ("mocked", "rejected")
+    assert tried(tenant, site, **FAR_OUTSIDE)["reasons"][-1] == "outside"
+
+
+def test_a_version_can_be_read_alone(tenant: Tenancy) -> None:
+    site = tenant.site()
+    path = f"/v1/sites/{site['id']}"
+    tenant.admin.put(path, json=revision(site, name="Renamed"))
+    assert tenant.admin.get(f"{path}/versions/1").json()["name"] == "Office"
+    assert tenant.admin.get(f"{path}/versions/2").json()["name"] == "Renamed"
+    elsewhere = f"/v1/sites/{uuid4()}/versions/1"
+    for none in (*(f"{path}/versions/{n}" for n in (3, 0, -1, 2**40, "01", "١")), elsewhere):
+        answer = tenant.admin.get(none)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ({"site_version": 1}, 400, "invalid-body"),
+        ({"site_id": str(uuid4()), "site_version": 1}, 404, "not-found"),
+        ({"site_id": str(uuid4()), "site_version": 0}, 400, "invalid-body"),
+        ({"site_id": str(uuid4()), "site_version": 2**40}, 400, "invalid-body"),
+    ],
+)
+def test_a_version_that_there_is_not_explains_nothing(
+    tenant: Tenancy, said: dict[str, Any], status: int, code: str
+) -> None:
+    answer = tenant.admin.post("/v1/sites/judge", {"fix": FIX, **said})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+# -- the tenant's limits -------------------------------------------------------------------------
+
+
+def test_limits_are_shown_and_set(tenant: Tenancy) -> None:
+    usual = {"max_speed_kmh": 1_000, "max_site_area_km2": 35_000}
+    assert tenant.admin.get("/v1/settings").json() == usual
+    wanted = {"max_speed_kmh": None, "max_site_area_km2": 10}
+    assert tenant.admin.put("/v1/settings", wanted).json() == wanted
+    assert tenant.admin.get("/v1/settings").json() == wanted
+    body_of = body(geofence=circle(10, 10, 2_000))
+    answer = tenant.admin.post("/v1/sites", json=body_of)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "too_large")
+    for wrong in ({"max_speed_kmh": 1}, wanted | {"max_site_area_km2": 0}, wanted | {"x": 1}):
+        assert tenant.admin.put("/v1/settings", wrong).json()["code"] == "invalid-body"
+
+
+def test_the_command_shows_and_sets_limits(tmp_path: Path) -> None:
     runner = CliRunner()
 
-    def run(*arguments: str) -> Any:
-        return runner.invoke(main, ["--home", str(home), *arguments])
+    def run(*arguments: str) -> list[str]:
+        result = runner.invoke(main, ["--home", str(tmp_path / "home"), *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output.split()
 
-    assert run("init").exit_code == 0
-    return run
-
-
-def test_importing_creates_then_leaves_then_updates(tmp_path: Path, run: Any) -> None:
-    file = tmp_path / "sites.geojson"
-    point = {"type": "Point", "coordinates": [-46.6, -23.5]}
-    office = feature("Office", SQUARE, external_id="office")
-    kiosk = feature("Kiosk", point, external_id="kiosk", radius_m=50)
-    file.write_text(collection(office, kiosk))
-    assert run("sites", "import", "--dry-run", str(file)).output.strip() == (
-        "2 would be created, 0 rejected"
-    )
-    assert run("sites", "import", str(file)).output.strip() == "2 created, 0 rejected"
-    assert run("sites", "import", str(file)).output.strip() == "2 unchanged, 0 rejected"
-    file.write_text(collection(feature("Moved", TWO, external_id="office"), kiosk))
-    assert run("sites", "import", str(file)).output.strip() == (
-        "1 unchanged, 1 updated, 0 rejected"
-    )
-
-
-def test_a_bad_feature_is_named_and_nothing_is_imported_unless_asked(
-    tmp_path: Path, run: Any
-) -> None:
-    file = tmp_path / "sites.geojson"
-    bad = feature("Bow tie", {"type": "Polygon", "coordinates": BOW_TIE}, external_id="bad")
-    nameless = {"type": "Feature", "geometry": SQUARE, "properties": {}}
-    good = feature("Office", SQUARE, external_id="office")
-    file.write_text(collection(good, bad, nameless))
-    refused = run("sites", "import", str(file))
-    assert refused.exit_code == 1
-    assert "features[1].geometry.coordinates" in refused.output
-    assert "features[2].properties: properties-invalid" in refused.output
-    assert "Nothing was imported" in refused.output
-    taken = run("sites", "import", "--skip-invalid", str(file))
-    assert taken.exit_code == 0
-    assert "1 created, 2 rejected" in taken.output
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"type": "Topology"}', "\ufeff{}"])
-def test_a_file_that_is_no_geojson_is_told_in_a_sentence(
-    tmp_path: Path, run: Any, text: str
-) -> None:
-    file = tmp_path / "sites.geojson"
-    file.write_text(text)
-    result = run("sites", "import", str(file))
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
-    assert "Traceback" not in result.output
+    run("init")
+    limits = ("tenants", "limits")
+    assert run(*limits) == ["max-speed-kmh", "1000", "max-site-area-km2", "35000"]
+    set_one = run(*limits, "--max-speed-kmh", "none")
+    assert set_one == ["max-speed-kmh", "none", "max-site-area-km2", "35000"]
+    run(*limits, "--max-speed-kmh", "900", "--max-site-area-km2", "5")
+    assert run(*limits) == ["max-speed-kmh", "900", "max-site-area-km2", "5"]
 
 
 # -- searching the map -------------------------------------------------------------------------

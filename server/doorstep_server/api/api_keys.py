@@ -19,7 +19,8 @@ from doorstep_server.scopes import ALL_SCOPES, READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import api_keys
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.wire import StrictJson, Text
+from doorstep_server.texts import Text
+from doorstep_server.wire import StrictJson
 
 ScopeName = Literal[ALL_SCOPES]  # type: ignore[valid-type]
 

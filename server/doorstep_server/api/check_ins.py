@@ -154,7 +154,7 @@ async def _check_in(
 ) -> list[Result]:
     received_at = services.now()
     arrivals = [Arrival(caller=caller, claim=c, received_at=received_at) for c in claims]
-    return await flow.check_in(services.journal, policy, arrivals)
+    return await flow.check_in(services.journal, services.last_presences, policy, arrivals)
 
 
 def _settled(result: Result) -> Settled:

@@ -1,4 +1,7 @@
-"""What OpenAPI says of each route's refusals."""
+"""What OpenAPI says of a route that its types do not: its refusals, and files as bodies."""
+
+from dataclasses import dataclass
+from typing import Any
 
 from litestar.openapi import ResponseSpec
 
@@ -36,3 +39,18 @@ def refusals(*codes: str) -> dict[int, ResponseSpec]:
         )
         for status, found in sorted(by_status.items())
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileBody:
+    """A body that is a file: what it is called, and one that can be tried."""
+
+    media_types: tuple[str, ...]
+    #: of the media type that is JSON
+    example: dict[str, Any]
+
+
+#: in a handler's `opt`: the `FileBody` that it takes
+TAKES_FILE = "takes_file"
+#: and the media types of the file that it gives
+GIVES_FILE = "gives_file"

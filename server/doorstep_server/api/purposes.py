@@ -14,13 +14,14 @@ from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.auth import Admin, scope
 from doorstep_server.check_ins.claim import PurposeName
 from doorstep_server.privacy.levels import AVAILABLE_LEVELS, Level
-from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S
+from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S, MAX_TIME_PRECISION_S
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import purposes
-from doorstep_server.wire import StrictJson, Text
+from doorstep_server.texts import Text
+from doorstep_server.wire import StrictJson
 
 LegalBasis = Literal[
     "consent",
@@ -47,7 +48,12 @@ class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     legal_basis: LegalBasis
     level: Annotated[Level, Meta(extra={"openapi": _LEVELS})] = Level.SITE
     time_precision_s: Annotated[
-        int, Meta(ge=60, le=86_400, description="Stored times are cut to a multiple of this.")
+        int,
+        Meta(
+            ge=60,
+            le=MAX_TIME_PRECISION_S,
+            description="Stored times are cut to a multiple of this.",
+        ),
     ] = 900
     retention_days: Annotated[
         int, Meta(ge=1, le=365, description="Days that a check-in can be read.")

@@ -16,10 +16,10 @@ from doorstep_server.api import documented
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.sites import ShownSite, shown_page
 from doorstep_server.auth import Admin, scope
-from doorstep_server.policies import judged_site
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, Area
 from doorstep_server.services import Services
+from doorstep_server.snapshots import judged_site
 from doorstep_server.store import sites
 from doorstep_server.store.sites import StoredSite
 from doorstep_server.wire import StrictJson

@@ -19,10 +19,8 @@ from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import subjects
 from doorstep_server.store.subjects import Subject
-from doorstep_server.wire import StrictJson, Text
-
-GroupName = Annotated[Text, Meta(min_length=1, max_length=64)]
-Groups = Annotated[list[GroupName], Meta(max_length=100)]
+from doorstep_server.texts import Groups, Text
+from doorstep_server.wire import StrictJson
 
 
 class NewSubject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

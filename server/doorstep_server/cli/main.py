@@ -10,6 +10,7 @@ from doorstep_server import __version__, settings
 from doorstep_server.cli.demo import demo
 from doorstep_server.cli.deployments import init, migrate_command, tenants_group
 from doorstep_server.cli.errors import TOLD
+from doorstep_server.cli.limits import limits_command
 from doorstep_server.cli.retention import retention_group
 from doorstep_server.cli.serving import serve
 from doorstep_server.cli.sites import sites_group
@@ -44,6 +45,7 @@ def main(context: click.Context, home: Path | None) -> None:
 
 main.add_command(init)
 main.add_command(migrate_command)
+tenants_group.add_command(limits_command)
 main.add_command(tenants_group)
 main.add_command(sites_group)
 main.add_command(subjects_group)

@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from doorstep_server import credentials, deployment
-from doorstep_server.api.site_import import Import, check, import_sites
 from doorstep_server.credentials import Kind
 from doorstep_server.demo import city
 from doorstep_server.keyring import Keyring
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.settings import Settings
+from doorstep_server.site_files import Format
+from doorstep_server.site_imports.importing import Import
+from doorstep_server.site_imports.options import Options
+from doorstep_server.site_imports.reading import check_all
 from doorstep_server.store import Connection, api_keys, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
@@ -63,14 +66,14 @@ def _demo_tenant(database: Database, keyring: Keyring, now: datetime) -> Tenant:
 
 
 def _take_sites(connection: Connection, tenant: Tenant, now: datetime) -> None:
-    wanted = Import(
-        tenant_id=tenant.tenant_id,
-        now=now,
-        dry_run=False,
-        skip_invalid=False,
-    )
-    report = import_sites(connection, wanted, check(city.features(), timezone="America/Sao_Paulo"))
-    assert not report.rejected, "the demo's sites are valid"
+    options = Options(format=Format.GEOJSON, timezone="America/Sao_Paulo")
+    limits = tenants.limits(connection, tenant.tenant_id)
+    with check_all(city.features(), options, limits) as prepared:
+        work = Import(tenant_id=tenant.tenant_id, options=options, prepared=prepared)
+        work.look(connection)
+        assert not work.is_rejected, "the demo's sites are valid"
+        if work.is_to_be_written:
+            work.write(connection, now)
 
 
 def _renew_key(connection: Connection, keyring: Keyring, tenant: Tenant, now: datetime) -> str:

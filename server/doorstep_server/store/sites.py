@@ -99,6 +99,16 @@ def write_many(connection: Connection, tenant_id: UUID, written: Sequence[Stored
     For callers that hold the tenant's configuration and have read, in this transaction, what is
     current and which external ids are taken.
     """
+    write_current(connection, tenant_id, written)
+    write_versions(connection, tenant_id, written)
+
+
+def write_current(connection: Connection, tenant_id: UUID, written: Sequence[StoredSite]) -> None:
+    """The first half of `write_many`: which version of each site is current.
+
+    Of very many sites this half is written whole before the other. PostgreSQL looks for each
+    version's site by a plan that it makes once, and on a table that seemed empty it is a slow one.
+    """
     changed = note_change(connection, tenant_id)
     rows = [_site_row(site, changed) for site in written]
     new = [row for site, row in zip(written, rows, strict=True) if site.version == 1]
@@ -112,9 +122,22 @@ def write_many(connection: Connection, tenant_id: UUID, written: Sequence[Stored
             ),
             [{"of_site": row.pop("site_id"), **row} for row in revised],
         )
+
+
+def write_versions(connection: Connection, tenant_id: UUID, written: Sequence[StoredSite]) -> None:
+    """The second half of `write_many`: the versions."""
     connection.execute(
         insert(site_versions), [{"tenant_id": tenant_id, **version_row(site)} for site in written]
     )
+
+
+def renew_statistics(connection: Connection) -> None:
+    """Let PostgreSQL know how many sites there are, after very many were written.
+
+    Until it learns so itself, within a minute or so, its plans are for the few that there were.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.doorstep_analyze_sites()))
 
 
 def deactivate(
