@@ -337,7 +337,7 @@ def test_deployments_on_one_server_are_closed_to_each_other(
 def test_functions_of_the_owner_are_bound(world: World) -> None:
     """To the schema, so that nothing planted runs as the owner; and to a short wait."""
     functions = world.rows("SELECT proconfig FROM pg_proc WHERE proname LIKE 'doorstep\\_%'")
-    assert len(functions) == 2
+    assert len(functions) == 3
     for (settings,) in functions:
         assert set(settings) == {"search_path=public, pg_temp", "lock_timeout=2s"}
 

@@ -275,6 +275,16 @@ def fates_of(work: Import) -> dict[str, int]:
     return {n: getattr(told, n) for n in ("created", "updated", "unchanged") if getattr(told, n)}
 
 
+def test_very_many_new_sites_are_known_to_the_database_at_once(tenant: Tenancy) -> None:
+    """Or PostgreSQL would plan for the few that there were, until it looks by itself."""
+    world = tenant.world
+    took(tenant, collection(*apart(1_000)))
+    if world.settings.admin_database_url is not None:
+        [(counted,)] = world.rows("SELECT reltuples FROM pg_class WHERE relname = 'sites'")
+        assert counted >= 1_000
+    assert len(stored(tenant)) == 500, "the longest page"
+
+
 # -- warnings ------------------------------------------------------------------------------------
 
 

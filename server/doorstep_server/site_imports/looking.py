@@ -112,12 +112,14 @@ class Neighbours:
                 yield stored[start + which], int(self._firsts[near])
 
     def _stored(self, connection: Connection, tenant_id: UUID) -> Iterator[list[StoredSite]]:
-        """The tenant's sites in the part of the map that the file is about, page by page."""
-        if not len(self._spool):
-            return
-        part = shapely.box(*self._boxes[:, :2].min(axis=0), *self._boxes[:, 2:].max(axis=0))
+        """The tenant's sites, page by page.
+
+        All of them: to ask for a part of the map would make PostgreSQL sort what is there anew for
+        each page.
+        """
         after: UUID | None = None
-        while page := sites.page_within(connection, tenant_id, part, after=after, limit=PAGE):
+        while len(self._spool):
+            page = sites.page(connection, tenant_id, after=after, limit=PAGE)
             yield page
             if len(page) < PAGE:
                 return
