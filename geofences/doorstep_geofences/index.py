@@ -20,8 +20,8 @@ MANY_VERTICES = 500
 MOST_CHANGES = 2_000
 #: What a site takes in memory, at most, when it has been asked: with all that is made of its
 #: fence then, and for each of its positions. Measured: see geofences/evaluation/cost.py.
-SITE_BYTES = 4_000
-VERTEX_BYTES = 200
+SITE_BYTES = 2_500
+VERTEX_BYTES = 150
 #: Boxes and areas are rounded apart from each other: by less than this, in degrees.
 _SLACK = np.array([-1e-9, -1e-9, 1e-9, 1e-9])
 

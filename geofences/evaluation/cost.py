@@ -1,6 +1,4 @@
-"""What one judged fix costs, beside bare Shapely doing the same lookup.
-
-    python geofences/evaluation/cost.py [--fences FILE] [--rounds N]
+"""What one judged fix costs, beside bare Shapely doing the same lookup (`make cost`).
 
 Bare Shapely is what one would write by hand: a dict or an STRtree, `covers`, and whether the
 edge is within the fix's reach, on prepared geometries; it knows no accuracy, no tolerance and
@@ -199,13 +197,13 @@ def _rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure what judging a fix costs.")
     parser.add_argument("--fences", type=Path, help="GeoJSON polygons; [default: drawn]")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     costs: dict[str, list[float]] = {}
     for size in options.sizes:
         rng = random.Random(options.seed)

@@ -16,7 +16,7 @@ import shapely
 
 from doorstep_geofences import STANDARD, STRICT, Geofence
 from doorstep_geofences.gaussian import PLAUSIBLE_ACCURACIES, SIGMAS_PER_ACCURACY
-from evaluation import accuracies, fences, fixes, plots, rules, run, studies
+from evaluation import accuracies, cost, fences, fixes, plots, rules, run, studies
 from evaluation.claims import AS_REPORTED, ERROR_MODELS, HONEST, Claims, Kind, Scene
 from evaluation.fences import Fence, FenceSet
 from evaluation.records import Record, Sample, Setting, measure
@@ -392,6 +392,11 @@ def test_the_documented_commands_run(tmp_path, footprints_file):
     for command in commands:
         if command == "make judge":
             assert re.search(rf"^judge:.*## .*\n\t\$\(BIN\)/{script}$", makefile, re.MULTILINE)
+            continue
+        if command == "make cost":
+            told = r"^cost:.*## .*\n\t\$\(BIN\)/python geofences/evaluation/cost.py$"
+            assert re.search(told, makefile, re.MULTILINE)
+            cost.main(["--sizes", "20", "30", "--rounds", "1", "--fences", str(footprints_file)])
             continue
         assert command.startswith(f"{script} "), command
         arguments = shlex.split(command.replace("FILE.geojson.gz", str(footprints_file)))[2:]
