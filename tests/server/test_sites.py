@@ -190,7 +190,6 @@ def test_an_edge_is_straight_in_degrees(tenant: Tenancy) -> None:
         "type": "Polygon",
         "coordinates": [[[0, 50], [40, 50], [40, 60], [0, 60], [0, 50]]],
     }
-    tenant.admin.put("/v1/settings", {"max_speed_kmh": None, "max_site_area_km2": 10_000_000})
     site = tenant.site(geofence=big)
     for lat, outcome in ((59.9, "accepted"), (61, "rejected")):
         fix = {"lat": lat, "lon": 20, "accuracy_m": 5, "captured_at": NOON.isoformat()}
@@ -372,7 +371,7 @@ def test_a_version_that_there_is_not_explains_nothing(
 
 
 def test_limits_are_shown_and_set(tenant: Tenancy) -> None:
-    usual = {"max_speed_kmh": 1_000, "max_site_area_km2": 35_000}
+    usual = {"max_speed_kmh": 1_000, "max_site_area_km2": 10_000_000}
     assert tenant.admin.get("/v1/settings").json() == usual
     wanted = {"max_speed_kmh": None, "max_site_area_km2": 10}
     assert tenant.admin.put("/v1/settings", wanted).json() == wanted
@@ -394,9 +393,9 @@ def test_the_command_shows_and_sets_limits(tmp_path: Path) -> None:
 
     run("init")
     limits = ("tenants", "limits")
-    assert run(*limits) == ["max-speed-kmh", "1000", "max-site-area-km2", "35000"]
+    assert run(*limits) == ["max-speed-kmh", "1000", "max-site-area-km2", "10000000"]
     set_one = run(*limits, "--max-speed-kmh", "none")
-    assert set_one == ["max-speed-kmh", "none", "max-site-area-km2", "35000"]
+    assert set_one == ["max-speed-kmh", "none", "max-site-area-km2", "10000000"]
     run(*limits, "--max-speed-kmh", "900", "--max-site-area-km2", "5")
     assert run(*limits) == ["max-speed-kmh", "900", "max-site-area-km2", "5"]
 

@@ -58,7 +58,7 @@ tenants = Table(
     Column("is_demo", Boolean, nullable=False),
     # none: how fast people travel is not asked
     Column("max_speed_kmh", Integer, server_default="1000"),
-    Column("max_site_area_km2", Integer, nullable=False, server_default="35000"),
+    Column("max_site_area_km2", Integer, nullable=False, server_default="10000000"),
 )
 
 changes = Table(

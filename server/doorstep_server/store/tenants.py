@@ -32,8 +32,8 @@ class Limits:
 
     #: who seems to have travelled faster between two sites is doubted; None: nobody is
     max_speed_kmh: int | None = 1_000
-    #: a larger site is refused; the largest circle has 31,416 km²
-    max_site_area_km2: int = 35_000
+    #: a larger site is refused; the default stops what is as large as a continent
+    max_site_area_km2: int = 10_000_000
 
 
 def bind_keyring(connection: Connection, keyring_id: UUID) -> None:

@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.add_column(
         "tenants",
         sa.Column(
-            "max_site_area_km2", sa.Integer(), nullable=False, server_default=sa.text("35000")
+            "max_site_area_km2", sa.Integer(), nullable=False, server_default=sa.text("10000000")
         ),
     )
     op.create_index("ix_check_ins_subject", "check_ins", ["tenant_id", "subject_ref", "time"])
