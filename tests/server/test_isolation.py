@@ -213,8 +213,18 @@ def test_the_list_of_tenants_is_for_the_operator_and_a_handle_for_who_shows_it(
         database.read_now(DIRECTORY, lambda c: tenant_functions.version(c, mine.tenant_id))
 
 
-#: what speaks SQL as text: nothing of it touches rows of tenants but to lock, to make and to drop
-AS_TEXT = {"grants", "locks", "migrate", "postgres", "reach", "retention", "sqlite"}
+#: what speaks SQL as text: nothing of it touches rows of tenants but to lock, to make and to drop;
+#: and `site_rows`, which puts the tenant that it is given into every row
+AS_TEXT = {
+    "grants",
+    "locks",
+    "migrate",
+    "postgres",
+    "reach",
+    "retention",
+    "site_rows",
+    "sqlite",
+}
 
 
 def test_what_reads_and_writes_rows_speaks_no_sql_as_text() -> None:

@@ -88,7 +88,8 @@ def file_options(
     ] = "UTC",
     radius_m: Annotated[
         float | None,
-        QueryParameter(gt=0, le=MAX_RADIUS_M, description="For points that say none."),
+        # not `gt=0`: Litestar leaves a bound of nought out of the description
+        QueryParameter(ge=0.001, le=MAX_RADIUS_M, description="For points that say none."),
     ] = None,
     name_from: PropertyName = "name",
     id_from: PropertyName = "external_id",
