@@ -26,7 +26,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import shapely
-from sqlalchemy import Float, column, func, select, true, values
+from sqlalchemy import Float, LargeBinary, column, func, select, values
 
 import postgres
 from doorstep_geofences import Geofence, Site
@@ -34,7 +34,7 @@ from doorstep_geofences.area import Near, standings
 from doorstep_server import deployment
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, sites
-from doorstep_server.store.columns import Shape
+from doorstep_server.store.columns import WGS84, Id
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
 from doorstep_server.store.schema import site_versions
@@ -42,7 +42,7 @@ from doorstep_server.store.sites import SiteContent, StoredSite
 from geofences.making import random_site
 from world import DATABASES, initialized, on_postgres
 
-#: rows of one statement: SQLite takes 32,766 values, two a row
+#: rows of one statement: SQLite takes 32,766 values, three a row
 AT_ONCE = 10_000
 
 
@@ -108,22 +108,30 @@ def compare(
     each = -(-points // len(fences))
     stored = [_stored(number, fence) for number, fence in enumerate(fences)]
     reach = Reach.of(tenant_id)
-    for start in range(0, len(stored), 1_000):
-        some = stored[start : start + 1_000]
+    for some in _batches(stored, 1_000):
         database.write_now(reach, lambda c, some=some: sites.write_many(c, tenant_id, some))
-    for site in stored:
-        shape = site.content.geofence.shape
-        assert shape is not None
-        places = asked(shape, each, rng)
-        expected = shapely.covers(shape, shapely.points(places))
+    for some in _batches(stored, max(1, AT_ONCE // each)):
+        places = [asked(_shape(site), each, rng) for site in some]
         said = database.read_now(
-            reach, lambda c, site=site, places=places: _said(c, tenant_id, site.site_id, places)
+            reach, lambda c, some=some, places=places: _said(c, tenant_id, some, places)
         )
-        tally.points += len(places)
-        tally.covered += int(expected.sum())
-        tally.database += int((said != expected).sum())
-        tally.judging += int((_judged(site, places) != expected).sum())
+        for site, around, answers in zip(some, places, said, strict=True):
+            expected = shapely.covers(_shape(site), shapely.points(around))
+            tally.points += len(around)
+            tally.covered += int(expected.sum())
+            tally.database += int((answers != expected).sum())
+            tally.judging += int((_judged(site, around) != expected).sum())
     return tally
+
+
+def _batches(sites: Sequence[StoredSite], count: int) -> Iterator[Sequence[StoredSite]]:
+    return (sites[start : start + count] for start in range(0, len(sites), count))
+
+
+def _shape(site: StoredSite) -> shapely.Geometry:
+    shape = site.content.geofence.shape
+    assert shape is not None
+    return shape
 
 
 def _stored(number: int, fence: Geofence) -> StoredSite:
@@ -146,21 +154,37 @@ def _stored(number: int, fence: Geofence) -> StoredSite:
     )
 
 
-def _said(connection: Connection, tenant_id: UUID, site_id: UUID, places: np.ndarray) -> np.ndarray:
-    said: dict[int, bool] = {}
-    for start in range(0, len(places), AT_ONCE):
-        rows = [
-            (float(start + i), shapely.Point(*place))
-            for i, place in enumerate(places[start : start + AT_ONCE])
-        ]
-        given = values(column("n", Float), column("point", Shape()), name="given").data(rows).cte()
-        query = (
-            select(given.c.n, func.ST_Intersects(site_versions.c.shape, given.c.point))
-            .join_from(site_versions, given, true())
-            .where(site_versions.c.tenant_id == tenant_id, site_versions.c.site_id == site_id)
+def _said(
+    connection: Connection, tenant_id: UUID, some: Sequence[StoredSite], places: list[np.ndarray]
+) -> list[np.ndarray]:
+    """What the database answers of each site's places."""
+    is_postgresql = connection.dialect.name == "postgresql"
+    said = [np.zeros(len(around), dtype=bool) for around in places]
+    asked_of = [
+        (site.site_id, which, i, point)
+        for which, (site, around) in enumerate(zip(some, places, strict=True))
+        for i, point in enumerate(shapely.to_wkb(shapely.points(around)))
+    ]
+    for start in range(0, len(asked_of), AT_ONCE):
+        rows = asked_of[start : start + AT_ONCE]
+        given = (
+            values(column("site_id", Id), column("n", Float), column("wkb", LargeBinary), name="g")
+            .data([(site_id, float(n), point) for n, (site_id, _, _, point) in enumerate(rows)])
+            .cte()
         )
-        said |= {int(n): bool(intersects) for n, intersects in connection.execute(query)}
-    return np.array([said[i] for i in range(len(places))])
+        # a geometry is WKB on SQLite
+        point = func.ST_GeomFromWKB(given.c.wkb, WGS84) if is_postgresql else given.c.wkb
+        query = (
+            select(given.c.n, func.ST_Intersects(site_versions.c.shape, point))
+            .join_from(given, site_versions, site_versions.c.site_id == given.c.site_id)
+            .where(site_versions.c.tenant_id == tenant_id)
+        )
+        answers = connection.execute(query).all()
+        assert len(answers) == len(rows), "the database has to answer of every point"
+        for n, intersects in answers:
+            _, which, i, _ = rows[int(n)]
+            said[which][i] = bool(intersects)
+    return said
 
 
 def _judged(site: StoredSite, places: np.ndarray) -> np.ndarray:
