@@ -27,7 +27,7 @@ from .index import SiteIndex
 from .notes import Note
 from .rings import MAX_VERTICES
 from .site import MAX_TOLERANCE_M, STANDARD, STRICT, WORST_ACCURACY_M, Site
-from .verdict import Outcome, Question, Reason, Verdict, judge
+from .verdict import Outcome, Question, Reason, Verdict, judge, judge_cell
 
 __all__ = [
     "FRESH_FOR_S",
@@ -65,6 +65,7 @@ __all__ = [
     "hints",
     "is_skewed",
     "judge",
+    "judge_cell",
     "overlaps",
     "read_feature",
     "read_features",

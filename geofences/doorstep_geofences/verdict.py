@@ -51,6 +51,11 @@ class Reason(StrEnum):
         return member
 
     INSIDE = ("inside", Outcome.ACCEPTED, "The fix is inside the site, probably enough.")
+    IN_CELL = (
+        "in_cell",
+        Outcome.ACCEPTED,
+        "The purpose has no sites, and the fix is good enough to name the cell that it is in.",
+    )
     OUTSIDE = (
         "outside",
         Outcome.REJECTED,
@@ -149,6 +154,14 @@ def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
         for number, verdict in zip(searches, found, strict=True):
             verdicts[number] = verdict
     return verdicts  # type: ignore[return-value]
+
+
+def judge_cell(question: Question, max_accuracy_m: float) -> Verdict:
+    """Whether a fix is good enough to say in which cell it is, for a purpose without sites."""
+    reason = _reason_without_place(question, None)
+    if reason is None and _known_accuracy_m(question.fix) > max_accuracy_m:
+        reason = Reason.ACCURACY_TOO_LOW
+    return Verdict(reason or Reason.IN_CELL, None)
 
 
 def _reason_without_place(question: Question, site: Site | None) -> Reason | None:

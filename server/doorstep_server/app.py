@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from doorstep_server import answers, logs, openapi, retention
+from doorstep_server import answers, lease_writing, logs, openapi, retention
 from doorstep_server.api import (
     api_keys,
     check_in_lists,
@@ -23,6 +23,7 @@ from doorstep_server.api import (
     enrollments,
     health,
     pages,
+    privacy,
     purposes,
     site_export,
     site_import,
@@ -33,15 +34,20 @@ from doorstep_server.api import (
 )
 from doorstep_server.api.paging import paging
 from doorstep_server.auth import Authenticator
+from doorstep_server.check_ins.flow import Way
 from doorstep_server.check_ins.journal import Journal
 from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.deployment import open_deployment
+from doorstep_server.erasing import Eraser
+from doorstep_server.erasures import Erasures
 from doorstep_server.policies import Policies, keep_fresh
+from doorstep_server.renewals import Renewals
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
 from doorstep_server.store.check_ins import Proposal, Refused, Settled, commit_group
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.reach import Reach
+from doorstep_server.store.tokens import NextNumbers
 from doorstep_server.throttle import FailureThrottle
 from doorstep_server.wire import SMALL_BODY_BYTES
 
@@ -53,6 +59,7 @@ ROUTES: list[ControllerRouterHandler] = [
     enrollments.issue_code,
     devices.status,
     devices.report_permission,
+    devices.restrict,
     devices.rotate_token,
     devices.list_all,
     devices.revoke,
@@ -60,6 +67,12 @@ ROUTES: list[ControllerRouterHandler] = [
     subjects.list_all,
     subjects.read,
     subjects.set_groups,
+    subjects.restrict,
+    privacy.erase_subject,
+    privacy.erase_oneself,
+    privacy.erasure_status,
+    privacy.signing_keys,
+    privacy.exact_position,
     sites.list_all,
     sites.create,
     sites.read,
@@ -98,30 +111,50 @@ def now() -> datetime:
 def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Services:
     """Open the deployment that the settings name."""
     database, keyring = open_deployment(settings)
-    policies = Policies(database, keyring, settings.sites_memory_mb * 1_000_000)
+    policies = Policies(database, keyring, clock, settings.sites_memory_mb * 1_000_000)
     pepper = keyring.pepper()
+    numbers = NextNumbers()
     return Services(
         database=database,
         keyring=keyring,
         pepper=pepper,
         policies=policies,
-        journal=Journal(lambda group: _commit(database, group)),
-        last_presences=LastPresences(database),
-        authenticator=Authenticator(database, policies, pepper),
+        way=Way(
+            journal=Journal(lambda group: _commit(database, group, numbers)),
+            last=LastPresences(database),
+            keyring=keyring,
+        ),
+        renewals=Renewals(),
+        erasures=Erasures(Eraser(database, keyring), clock),
+        authenticator=Authenticator(database, keyring, policies, pepper),
         enrollment_throttle=FailureThrottle(time.monotonic),
         now=clock,
     )
 
 
-async def _commit(database: Database, group: Sequence[Proposal]) -> list[Settled | Refused]:
+async def _commit(
+    database: Database, group: Sequence[Proposal], numbers: NextNumbers
+) -> list[Settled | Refused]:
     """Settle a group of check-ins in one transaction, which names exactly their tenants."""
     reach = Reach.of_all(proposal.tenant_id for proposal in group)
     try:
-        return await database.write(reach, lambda connection: commit_group(connection, group))
+        results = await database.write(reach, lambda c: commit_group(c, group, numbers))
     except DatabaseUnavailable as error:
         # here once for all who are refused for it
         logs.event("check-ins-not-taken", level=logging.WARNING, cause=error.code)
         raise
+    numbers.committed()
+    return results
+
+
+def erase(services: Services) -> Coroutine[Any, Any, None]:
+    """Finish what erasures are left."""
+    return services.erasures.keep_finishing()
+
+
+def renew(services: Services) -> Coroutine[Any, Any, None]:
+    """Write renewed leases, once a day."""
+    return lease_writing.keep_writing(services)
 
 
 def follow_changes(services: Services) -> Coroutine[Any, Any, None]:
@@ -136,7 +169,7 @@ def let_go(services: Services) -> Coroutine[Any, Any, None]:
 
 Background = Callable[[Services], Coroutine[Any, Any, None]]
 #: what a server does beside answering
-BACKGROUND: tuple[Background, ...] = (follow_changes, let_go)
+BACKGROUND: tuple[Background, ...] = (follow_changes, let_go, erase, renew)
 
 
 @asynccontextmanager
@@ -144,6 +177,8 @@ async def _running(
     services: Services, background: Sequence[Background], _: Litestar
 ) -> AsyncIterator[None]:
     """While the app runs: what is done beside; at the end, settle what waits, then close."""
+    # an erasure that was begun is finished before the first answer
+    await services.erasures.finish()
     at_work = [asyncio.create_task(work(services), name=work.__name__) for work in background]
     try:
         yield
@@ -151,7 +186,8 @@ async def _running(
         for task in at_work:
             task.cancel()
         await asyncio.gather(*at_work, return_exceptions=True)
-        await services.journal.drain()
+        await services.way.journal.drain()
+        await lease_writing.write_at_end(services)
         await services.database.close()
 
 

@@ -4,6 +4,7 @@ Every route under /v1 has one of these guards, except the one that enrolls. What
 may refuse early; whether a device may act is read again in the transaction that acts.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,9 @@ from litestar.handlers import BaseRouteHandler
 from doorstep_server import credentials
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Credential, Kind
-from doorstep_server.policies import Policies, Policy
+from doorstep_server.keyring import Keyring
+from doorstep_server.policies import KnownToken, Policies, Policy
+from doorstep_server.privacy.personal import unseal_subject_details
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.store import api_keys, devices, tenants
@@ -44,8 +47,11 @@ class Admin:
 class Authenticator:
     """Checks credentials against what is stored."""
 
-    def __init__(self, database: Database, policies: Policies, pepper: bytes) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, policies: Policies, pepper: bytes
+    ) -> None:
         self._database = database
+        self._keyring = keyring
         self._policies = policies
         self._pepper = pepper
         self._tenants: dict[str, UUID] = {}
@@ -54,26 +60,39 @@ class Authenticator:
         """The device that presents this Authorization header. Raises `Refusal`."""
         credential, tenant_id = await self._presented(header, Kind.DEVICE_TOKEN)
         policy = await self._policies.of(tenant_id)
-        token = policy.tokens.get(credential.kid)
-        if token is None or not self._matches(credential, token.secret_hash):
-            token = await self._token(tenant_id, credential.kid)
-        self._verify(credential, token.secret_hash if token else None)
-        assert token is not None
+        known = policy.tokens.get(credential.kid)
+        if known is None or not self._matches(credential, known.token.secret_hash):
+            known = await self._presented_token(policy, credential)
+        token = known.token
         if token.revoked:
             raise Refusal("device-revoked")
-        await self._used(policy, token)
+        await self._used(policy, known)
         return Caller(
             tenant_id=tenant_id,
             kid=token.kid,
             device_id=token.device_id,
             subject_id=token.subject_id,
-            groups=frozenset(token.groups),
+            subject_keys=known.subject_keys,
+            groups=known.groups,
         )
 
-    async def _used(self, policy: Policy, token: Token) -> None:
+    async def _presented_token(self, policy: Policy, credential: Credential) -> KnownToken:
+        """A token that is presented for the first time since the policy changed."""
+        token = await self._token(policy.tenant_id, credential.kid)
+        self._verify(credential, token.secret_hash if token else None)
+        assert token is not None
+        subject = await asyncio.to_thread(self._keyring.subject, policy.tenant_id, token.subject_id)
+        if subject is None:
+            # whose key was destroyed is nobody's device any more
+            raise Refusal("unauthorized")
+        details = unseal_subject_details(subject.keys, subject.subject_id, token.subject_sealed)
+        return KnownToken(token=token, subject_keys=subject.keys, groups=frozenset(details.groups))
+
+    async def _used(self, policy: Policy, known: KnownToken) -> None:
         """Keep a token at hand; the first use of a rotated one ends those before it."""
+        token = known.token
         if not token.fresh:
-            policy.tokens.put(token.kid, token)
+            policy.tokens.put(token.kid, known)
             return
         settled = await self._database.write(
             Reach.of(policy.tenant_id), lambda c: devices.settle_token(c, policy.tenant_id, token)

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from doorstep_server import credentials
+from doorstep_server import credentials, sweeping
 from doorstep_server.credentials import Kind
 from doorstep_server.keyring import LOST_DATABASE, Keyring, KeyringUnusable
+from doorstep_server.keyring.entries import Head
+from doorstep_server.keyring.opening import create_root, entries_at, open_root
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.scopes import ALL_SCOPES
@@ -18,7 +20,7 @@ from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import DIRECTORY, Reach
-from doorstep_server.store.tenants import Tenant
+from doorstep_server.store.tenants import Binding, Tenant
 
 FIRST_PURPOSE = Purpose(
     name="visit",
@@ -59,11 +61,11 @@ def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenan
         if migrate.is_empty(connection):
             migrate.migrate(connection)
             retention.make_partitions(connection, now.date(), _FIRST_RETENTION)
-        if tenants.keyring_id(connection) is not None:
+        if tenants.binding(connection) is not None:
             return None
-        keyring = Keyring.create(settings.keyring_path())
+        keyring = Keyring.create(entries_at(settings), create_root(settings), uuid4())
         made.append(keyring)
-        tenants.bind_keyring(connection, keyring.identity())
+        tenants.bind_keyring(connection, _binding(keyring.head()))
         return add_tenant(connection, keyring, tenant, now)
 
     with closed_after(database(settings)) as opened:
@@ -76,6 +78,14 @@ def initialize(settings: Settings, now: datetime, *, tenant: Tenant) -> NewTenan
             for keyring in made:
                 keyring.remove()
             raise
+
+
+def _binding(head: Head) -> Binding:
+    return Binding(
+        keyring_id=head.keyring_id,
+        database_id=head.database_id,
+        keyring_generation=head.generation,
+    )
 
 
 def database(settings: Settings) -> Database:
@@ -109,7 +119,7 @@ def require_made(opened: Database, settings: Settings) -> None:
     """Raise `NotInitialized`, or `KeyringUnusable` where a database was lost."""
     if opened.exists():
         return
-    if settings.keyring_path().exists():
+    if entries_at(settings).exists():
         raise KeyringUnusable(LOST_DATABASE)
     raise NotInitialized(
         "There is no Doorstep here yet. Run `doorstep init` first, or set DOORSTEP_HOME or "
@@ -119,21 +129,28 @@ def require_made(opened: Database, settings: Settings) -> None:
 
 def _keyring_of(opened: Database, settings: Settings) -> Keyring:
     require_made(opened, settings)
-    expected, known = opened.read_now(DIRECTORY, _bound_to)
-    keyring = Keyring.open(settings.keyring_path())
-    if keyring.identity() != expected:
-        raise KeyringUnusable(
-            "This keyring belongs to another database. Put the keyring that belongs to this "
-            "database back, or set DOORSTEP_KEYRING to where it is."
-        )
-    keyring.require(known)
+    binding, known = opened.read_now(DIRECTORY, _bound_to)
+    keyring = Keyring.open(entries_at(settings), open_root(settings))
+    keyring.require(_expected(binding), known)
+    if sweeping.is_needed(opened, keyring):
+        sweeping.sweep(opened, keyring, datetime.now(UTC).date())
     return keyring
 
 
-def _bound_to(connection: Connection) -> tuple[UUID | None, list[UUID]]:
+def _bound_to(connection: Connection) -> tuple[Binding, list[UUID]]:
     migrate.require_current(connection)
     known = [tenant.tenant_id for tenant in tenants.all_tenants(connection)]
-    return tenants.keyring_id(connection), known
+    binding = tenants.binding(connection)
+    assert binding is not None, "whoever makes a schema binds it in the same transaction"
+    return binding, known
+
+
+def _expected(binding: Binding) -> Head:
+    return Head(
+        keyring_id=binding.keyring_id,
+        database_id=binding.database_id,
+        generation=binding.keyring_generation,
+    )
 
 
 def new_tenant(name: str, *, is_demo: bool = False) -> Tenant:
@@ -149,8 +166,9 @@ def add_tenant(
     Its keys are durable in the keyring before the database names them.
     """
     Reach.of(tenant.tenant_id).enter(connection)
-    keyring.add_tenant(tenant.tenant_id)
+    keyring.add_tenant(tenant.tenant_id, now.date())
     tenants.add(connection, tenant)
+    tenants.note_keyring(connection, keyring.head().generation)
     purposes.add(connection, tenant.tenant_id, FIRST_PURPOSE)
     return NewTenant(tenant=tenant, api_key=_admin_key(connection, keyring, tenant, now))
 

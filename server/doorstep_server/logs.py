@@ -27,6 +27,7 @@ FIELDS = (
     "partitions_dropped",
     "check_ins_deleted",
     "receipts_deleted",
+    "subjects_erased",
 )
 
 

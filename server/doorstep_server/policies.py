@@ -10,8 +10,9 @@ is read in the transaction that writes.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -19,11 +20,12 @@ from uuid import UUID
 from doorstep_geofences import SiteIndex
 from doorstep_server import logs, snapshots
 from doorstep_server.keyring import Keyring
-from doorstep_server.privacy.keys import TenantKeys
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.snapshots import Snapshot
 from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.devices import Token
 from doorstep_server.store.reach import Reach
@@ -35,6 +37,10 @@ POLL_S = 0.25
 ASKED_AT_ONCE = 1_000
 #: what all snapshots of a process may take together
 MEMORY_BYTES = 2_000_000_000
+#: how long a policy's keys are taken to be enough: they are made for over a year
+KEYS_GOOD_FOR = timedelta(days=20)
+#: no purpose keeps check-ins longer
+LONGEST_RETENTION_DAYS = 365
 #: what one takes beside its sites, with the credentials in use
 POLICY_BYTES = 50_000
 
@@ -65,18 +71,29 @@ class Recent(Generic[V]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KnownToken:
+    """A device token in use, with what is known of the person whose device it is."""
+
+    token: Token
+    subject_keys: SubjectKeys = field(repr=False)
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """A tenant's configuration at one version."""
 
     tenant_id: UUID
     version: int
     keys: TenantKeys = field(repr=False)
+    #: until when the keys for rows are surely enough
+    keys_until: date
     purposes: Mapping[str, Purpose]
     limits: Limits
     #: active sites only
     index: SiteIndex
     #: credentials seen under this version; they are looked up anew under the next
-    tokens: Recent[Token] = field(default_factory=Recent, repr=False)
+    tokens: Recent[KnownToken] = field(default_factory=Recent, repr=False)
     api_keys: Recent[ApiKey] = field(default_factory=Recent, repr=False)
 
     @property
@@ -84,6 +101,11 @@ class Policy:
         """Who seems to have travelled faster between two sites is doubted; None: nobody is."""
         kmh = self.limits.max_speed_kmh
         return None if kmh is None else kmh / 3.6
+
+    def rows_of(self, keys: SubjectKeys, today: date) -> PersonRows:
+        """Where a person's check-ins can be that may be read today."""
+        days = [today + timedelta(days=1 + i) for i in range(LONGEST_RETENTION_DAYS)]
+        return PersonRows(keys=keys, purposes=list(self.purposes), expires_on=days)
 
     @property
     def size_bytes(self) -> int:
@@ -98,10 +120,15 @@ class Policies:
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, memory_bytes: int = MEMORY_BYTES
+        self,
+        database: Database,
+        keyring: Keyring,
+        now: Callable[[], datetime],
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._database = database
         self._keyring = keyring
+        self._now = now
         self._memory_bytes = memory_bytes
         # the one asked for last at the end
         self._loaded: OrderedDict[UUID, Policy] = OrderedDict()
@@ -112,7 +139,7 @@ class Policies:
     async def of(self, tenant_id: UUID) -> Policy:
         """The tenant's policy, as fresh as the last poll."""
         policy = self._loaded.get(tenant_id)
-        if policy is not None:
+        if policy is not None and self._now().date() < policy.keys_until:
             self._loaded.move_to_end(tenant_id)
             return policy
         # one load serves all who wait, so one caller that goes away must not cancel it
@@ -166,9 +193,10 @@ class Policies:
     async def _load(self, tenant_id: UUID) -> Policy:
         mine = asyncio.current_task()
         try:
-            keys = await asyncio.to_thread(self._keyring.tenant, tenant_id)
+            today = self._now().date()
+            keys = await asyncio.to_thread(self._keyring.tenant, tenant_id, today)
             before = self._before.get(tenant_id)
-            policy = await load(self._database, keys, tenant_id, before)
+            policy = await load(self._database, keys, today + KEYS_GOOD_FOR, tenant_id, before)
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy
                 self._before.pop(tenant_id, None)
@@ -205,7 +233,11 @@ def _versions(some: Sequence[UUID], connection: Connection) -> dict[UUID, int]:
 
 
 async def load(
-    database: Database, keys: TenantKeys, tenant_id: UUID, before: Snapshot | None
+    database: Database,
+    keys: TenantKeys,
+    keys_until: date,
+    tenant_id: UUID,
+    before: Snapshot | None,
 ) -> Policy:
     """Read a tenant's policy: one version of everything in it.
 
@@ -232,6 +264,7 @@ async def load(
         tenant_id=tenant_id,
         version=version,
         keys=keys,
+        keys_until=keys_until,
         purposes={p.name: p for p in registered},
         limits=limits,
         index=current.index,

@@ -75,7 +75,8 @@ TYPES = _table(
     ),
     ProblemType(
         "purpose-restricted", 403, "This purpose takes no check-ins now",
-        "Use another purpose, or ask the tenant to make this one active.",
+        "Use another purpose, or ask the tenant to make this one active. If the person has "
+        "restricted or objected to it, only they can say otherwise.",
     ),
     ProblemType(
         "consent-required", 403, "This purpose needs the person's consent",
@@ -141,6 +142,10 @@ TYPES = _table(
         "Make a new id for a new check-in. A retry repeats the first content unchanged.",
     ),
     ProblemType(
+        "site-not-taken", 422, "This purpose has no sites",
+        "Leave `site_id` out: for this purpose a cell of the map is kept, and never a site.",
+    ),
+    ProblemType(
         "too-old", 422, "The position is too old for this purpose",
         "Discard it. A check-in must arrive within the purpose's `max_age_s`.",
     ),
@@ -174,10 +179,6 @@ TYPES = _table(
         "import-rejected", 422, "Nothing was imported: some features are no sites",
         "`report` names each by its place in the file, with a reason. Mend them, let `repair=true` "
         "mend fences, or leave such features out with `skip_invalid=true`.",
-    ),
-    ProblemType(
-        "level-not-available", 422, "This version cannot store that level",
-        "Use the level `none` or `site`.",
     ),
     ProblemType(
         "sequence-too-far-ahead", 422, "The report's sequence is too far ahead",

@@ -7,12 +7,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from doorstep_server.auth import Admin, Authenticator
-from doorstep_server.check_ins.flow import Caller
-from doorstep_server.check_ins.journal import Journal
-from doorstep_server.check_ins.travel import LastPresences
+from doorstep_server.check_ins.flow import Caller, Way
+from doorstep_server.erasures import Erasures
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies
 from doorstep_server.problems import Refusal
+from doorstep_server.renewals import Renewals
 from doorstep_server.site_imports.turns import Turns
 from doorstep_server.store import Connection, api_keys, devices, locks
 from doorstep_server.store.database import Database
@@ -30,8 +30,9 @@ class Services:
     keyring: Keyring
     pepper: bytes = field(repr=False)
     policies: Policies
-    journal: Journal
-    last_presences: LastPresences
+    way: Way
+    renewals: Renewals
+    erasures: Erasures
     authenticator: Authenticator
     enrollment_throttle: FailureThrottle
     #: the current time, aware

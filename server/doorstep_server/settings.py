@@ -22,8 +22,10 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     #: the same PostgreSQL database as its owner, for `init` and `migrate`; by default the same
     admin_database_url: str | None = field(default=None, repr=False)
-    #: where the keyring is; by default a SQLite file in the home
-    keyring: str | None = None
+    #: sqlite:///file or postgresql://… of another database; by default a SQLite file in the home
+    keyring: str | None = field(default=None, repr=False)
+    #: file:///path of the secret that wraps the keyring; by default a file in the home
+    keyring_root: str | None = None
     #: how many megabytes the sites of all tenants may take in one process
     sites_memory_mb: int = 2_000
     #: how much is logged: debug, info, warning or error
@@ -34,18 +36,6 @@ class Settings:
     def database(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{(self.home / 'doorstep.db').absolute()}"
-
-    def keyring_path(self) -> Path:
-        """The keyring's file. Raises `InvalidSetting` for a store of another kind."""
-        if self.keyring is None:
-            return self.home / "keyring.db"
-        scheme, found, path = self.keyring.partition(":///")
-        if not found or scheme != "sqlite" or not path:
-            raise InvalidSetting(
-                "DOORSTEP_KEYRING must be sqlite:///path/to/keyring.db: this version keeps the "
-                "keyring in a file."
-            )
-        return Path(path)
 
 
 def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
@@ -61,6 +51,7 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
         admin_database_url=environ.get(PREFIX + "ADMIN_DATABASE_URL") or None,
         keyring=environ.get(PREFIX + "KEYRING") or None,
+        keyring_root=environ.get(PREFIX + "KEYRING_ROOT") or None,
         sites_memory_mb=int(memory),
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,

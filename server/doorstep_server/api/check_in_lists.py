@@ -1,6 +1,7 @@
 """Lists of stored check-ins: a person's own on their device, a tenant's with a reason."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
@@ -19,15 +20,17 @@ from doorstep_server.auth import Admin, device_or_scope
 from doorstep_server.check_ins.claim import AwareTime
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.policies import Policy
-from doorstep_server.privacy import subject_reference
-from doorstep_server.privacy.keys import TenantKeys
+from doorstep_server.privacy.cells import cell_name
+from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import CheckInRecord
+from doorstep_server.privacy.minimize import EXACT_DAYS, CheckInRecord
+from doorstep_server.privacy.unlinkable import unseal_subject
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, Area
 from doorstep_server.services import Services
-from doorstep_server.store import check_ins, subjects
-from doorstep_server.store.check_ins import Filter
+from doorstep_server.store import Connection, check_ins
+from doorstep_server.store.check_ins import Filter, Place
+from doorstep_server.store.reach import Reach
 
 #: a stolen phone should not tell a life
 OWN_TIME = timedelta(days=7)
@@ -52,8 +55,11 @@ class OwnCheckIn(msgspec.Struct, frozen=True, kw_only=True):
     """A stored check-in, as its subject sees it."""
 
     id: UUID
-    site_id: UUID
-    site_version: int
+    site_id: UUID | None
+    site_version: int | None
+    cell: Annotated[
+        str | None, Meta(description="H3, resolution 7: where the purpose has no sites.")
+    ]
     purpose: str
     action: str | None
     time: Annotated[
@@ -129,26 +135,41 @@ async def list_all(
         filters, oldest = _own(filters, request.auth), now - OWN_TIME
     else:
         reading.require_reason(policy, doorstep_purpose)
-    cursors = Cursors[_Place](policy.keys, _Place, of="check-ins", filters=filters)
+    cursors = Cursors[Place](policy.keys, Place, of="check-ins", filters=filters)
     before = cursors.read(paging.cursor)
-    records = await services.read(
-        policy.tenant_id,
-        lambda connection: check_ins.page(
-            connection,
-            policy.tenant_id,
-            _filter(policy, filters, now, oldest),
-            before=before,
-            limit=paging.limit + 1,
-        ),
-    )
+    person = await _person(services, policy, request.auth, filters.subject_id)
+    wanted = _filter(filters, now, oldest)
+    if person is None and filters.subject_id is not None:
+        # nobody, or somebody who is being erased
+        return Page(items=[], next_cursor=None)
+
+    def page(connection: Connection) -> list[CheckInRecord]:
+        limit = paging.limit + 1
+        if person is None:
+            return check_ins.page(connection, policy.tenant_id, wanted, before=before, limit=limit)
+        rows = policy.rows_of(person, now.date())
+        return check_ins.page_of(
+            connection, policy.tenant_id, wanted, rows, before=before, limit=limit
+        )
+
+    records = await services.database.read_much(Reach.of(policy.tenant_id), page)
     if isinstance(request.auth, Caller):
-        return cursors.page(records, paging.limit, show=_own_item, place=_place)
-    names = await _external_ids(services, policy, records[: paging.limit])
-    show = partial(_listed_item, policy.keys, names)
+        return cursors.page(records, paging.limit, show=partial(_own_item, now), place=_place)
+    names = await _named(services, policy, records[: paging.limit])
+    show = partial(_listed_item, names, now)
     return cursors.page(records, paging.limit, show=show, place=_place)
 
 
-_Place = tuple[datetime, UUID]
+async def _person(
+    services: Services, policy: Policy, caller: Caller | Admin, subject_id: UUID | None
+) -> SubjectKeys | None:
+    """The key that finds a person's rows."""
+    if subject_id is None:
+        return None
+    if isinstance(caller, Caller):
+        return caller.subject_keys
+    known = await asyncio.to_thread(services.keyring.subject, policy.tenant_id, subject_id)
+    return known.keys if known else None
 
 
 def _own(query: CheckInQuery, caller: Caller) -> CheckInQuery:
@@ -158,43 +179,61 @@ def _own(query: CheckInQuery, caller: Caller) -> CheckInQuery:
     return msgspec.structs.replace(query, subject_id=caller.subject_id)
 
 
-def _filter(policy: Policy, query: CheckInQuery, now: datetime, oldest: datetime | None) -> Filter:
-    subject = query.subject_id
+def _filter(query: CheckInQuery, now: datetime, oldest: datetime | None) -> Filter:
     return Filter(
         today=now.date(),
-        subject_ref=subject_reference.make(policy.keys, subject) if subject else None,
         site_id=query.site_id,
         since=max((t for t in (query.since, oldest) if t is not None), default=None),
         until=query.until,
     )
 
 
-def _own_item(record: CheckInRecord) -> OwnCheckIn:
-    return OwnCheckIn(**_shown(record))
+def _own_item(now: datetime, record: CheckInRecord) -> OwnCheckIn:
+    return OwnCheckIn(**_shown(record, now))
 
 
-def _shown(record: CheckInRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in OwnCheckIn.__struct_fields__}
+_AS_STORED = set(OwnCheckIn.__struct_fields__) - {"cell", "level"}
 
 
-def _place(record: CheckInRecord) -> _Place:
+def _shown(record: CheckInRecord, now: datetime) -> dict[str, Any]:
+    shown = {name: getattr(record, name) for name in _AS_STORED}
+    return {
+        **shown,
+        "cell": None if record.cell is None else cell_name(record.cell),
+        "level": _level(record, now),
+    }
+
+
+def _level(record: CheckInRecord, now: datetime) -> Level:
+    """An exact position is gone at the latest when so much time has passed."""
+    if record.level is Level.EXACT and now - record.time > timedelta(days=EXACT_DAYS):
+        return Level.SITE
+    return record.level
+
+
+def _place(record: CheckInRecord) -> Place:
     return record.time, record.id
 
 
 def _listed_item(
-    keys: TenantKeys, external_ids: dict[UUID, str], record: CheckInRecord
+    names: Mapping[UUID, ListedSubject], now: datetime, record: CheckInRecord
 ) -> ListedCheckIn:
-    subject_id = subject_reference.read(keys, record.subject_ref)
-    subject = ListedSubject(id=subject_id, external_id=external_ids.get(subject_id))
-    return ListedCheckIn(**_shown(record), subject=subject)
+    return ListedCheckIn(**_shown(record, now), subject=names[record.id])
 
 
-async def _external_ids(
+async def _named(
     services: Services, policy: Policy, records: Sequence[CheckInRecord]
-) -> dict[UUID, str]:
-    ids = {subject_reference.read(policy.keys, record.subject_ref) for record in records}
-    known = await services.read(
-        policy.tenant_id,
-        lambda connection: subjects.find_many(connection, policy.tenant_id, list(ids)),
-    )
-    return {subject_id: subject.external_id for subject_id, subject in known.items()}
+) -> dict[UUID, ListedSubject]:
+    """Who each check-in is about."""
+    ids = {
+        record.id: unseal_subject(policy.keys, record.id, record.expires_on, record.sealed)
+        for record in records
+    }
+    known = await asyncio.to_thread(services.keyring.subjects, policy.tenant_id, set(ids.values()))
+    return {
+        row_id: ListedSubject(
+            id=subject_id,
+            external_id=known[subject_id].external_id if subject_id in known else None,
+        )
+        for row_id, subject_id in ids.items()
+    }

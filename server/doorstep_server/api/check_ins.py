@@ -39,6 +39,7 @@ CHECK_IN_REFUSALS = (
     "purpose-restricted",
     "consent-required",
     "not-assigned",
+    "site-not-taken",
     "site-unknown",
     "purpose-unknown",
     "id-not-random",
@@ -154,7 +155,7 @@ async def _check_in(
 ) -> list[Result]:
     received_at = services.now()
     arrivals = [Arrival(caller=caller, claim=c, received_at=received_at) for c in claims]
-    return await flow.check_in(services.journal, services.last_presences, policy, arrivals)
+    return await flow.check_in(services.way, policy, arrivals)
 
 
 def _settled(result: Result) -> Settled:

@@ -1,5 +1,9 @@
 """Devices: what a device may know and say of itself, and what its tenant may do about it."""
 
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -14,15 +18,38 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.purposes import ShownPurpose, shown_purpose
 from doorstep_server.api.reading import PurposeHeader
+from doorstep_server.api.subjects import (
+    Restrictions,
+    change_details,
+    known_subject,
+    shown_restrictions,
+    with_restrictions,
+)
 from doorstep_server.auth import Admin, device_only, scope
 from doorstep_server.check_ins.claim import MAX_SEQUENCE, AwareTime
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Kind
-from doorstep_server.privacy.permission import Permission, SequenceTooFarAhead, State, features
+from doorstep_server.privacy.keys import SubjectKeys
+from doorstep_server.privacy.permission import (
+    WITHDRAWN,
+    Permission,
+    SequenceTooFarAhead,
+    State,
+    features,
+    is_renewal,
+)
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    SubjectDetails,
+    seal_device_details,
+    unseal_device_details,
+    unseal_subject_details,
+)
 from doorstep_server.problems import Refusal
+from doorstep_server.renewals import Report, with_report
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
-from doorstep_server.store import devices
+from doorstep_server.store import Connection, devices, subjects
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.wire import StrictJson
 
@@ -42,7 +69,12 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     permission: State
     permission_sequence: Annotated[int, Meta(description="Of the last report that counted.")]
     permission_epoch: int
+    lease_until: Annotated[
+        datetime | None,
+        Meta(description="Until when the permission is believed without another report."),
+    ]
     features: list[ShownFeature]
+    restrictions: Restrictions
     purposes: list[ShownPurpose]
 
 
@@ -62,6 +94,10 @@ class PermissionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     permission_epoch: int
+    lease_until: Annotated[
+        datetime | None,
+        Meta(description="Until when it is believed without another report. Report at each start."),
+    ]
     features: list[ShownFeature]
 
 
@@ -94,16 +130,16 @@ async def status(
     """What the server knows of this device, and what it may do now."""
     caller = request.auth
     policy = await services.policies.of(caller.tenant_id)
-    device = await services.read(
-        caller.tenant_id, lambda c: devices.find(c, caller.tenant_id, caller.device_id)
-    )
-    assert device is not None, "the caller was authenticated as this device"
+    own = await services.read(caller.tenant_id, partial(_own, services, caller))
+    now = services.now()
     return DeviceStatus(
-        device_id=device.device_id,
-        permission=device.permission.state,
-        permission_sequence=device.permission.sequence,
-        permission_epoch=device.permission.epoch,
-        features=_features(device.permission),
+        device_id=caller.device_id,
+        permission=own.permission.at(now).state,
+        permission_sequence=own.permission.sequence,
+        permission_epoch=own.permission.epoch,
+        lease_until=own.permission.at(now).lease_until,
+        features=_features(own.permission.at(now), own.subject),
+        restrictions=shown_restrictions(own.subject),
         purposes=[shown_purpose(p) for p in policy.purposes.values() if p.active],
     )
 
@@ -127,20 +163,86 @@ async def report_permission(
     the highest sequence counts, and a late withdrawal still counts as one.
     """
     caller = request.auth
+    report = Report(data.state, data.sequence, services.now())
     try:
-        permission = await services.write_as(
-            request.auth,
-            lambda c: devices.report_permission(
-                c, caller.tenant_id, caller.device_id, data.state, data.sequence
-            ),
-        )
+        own = await services.write_as(caller, partial(_take, services, caller, report))
     except SequenceTooFarAhead:
         raise Refusal("sequence-too-far-ahead", at="sequence") from None
+    if own.permission.state in WITHDRAWN:
+        # again and again, until it was done and answered
+        await asyncio.to_thread(
+            services.keyring.destroy_exact_keys, caller.tenant_id, caller.subject_id
+        )
     return PermissionStatus(
-        state=permission.state,
-        permission_epoch=permission.epoch,
-        features=_features(permission),
+        state=own.permission.state,
+        permission_epoch=own.permission.epoch,
+        lease_until=own.permission.lease_until,
+        features=_features(own.permission, own.subject),
     )
+
+
+@put(
+    "/v1/device/restrictions",
+    guards=[device_only],
+    dto=StrictJson[Restrictions],
+    return_dto=None,
+    responses=documented.refusals(*documented.BODY, *documented.DEVICE, "not-found"),
+)
+async def restrict(
+    request: Request[Any, Caller, Any],
+    services: NamedDependency[Services],
+    data: JSONBody[Restrictions],
+) -> Restrictions:
+    """Restrict what is processed of oneself, or object to it.
+
+    After this is answered, no check-in of the person is stored for these purposes, from whichever
+    of their devices, until they say otherwise.
+    """
+    caller = request.auth
+    known = await known_subject(services, caller.tenant_id, caller.subject_id)
+    changed = await change_details(
+        services, caller, known, lambda before: with_restrictions(before, data)
+    )
+    details = unseal_subject_details(caller.subject_keys, caller.subject_id, changed.sealed)
+    return shown_restrictions(details)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Own:
+    """What is kept of the calling device and its owner."""
+
+    device: DeviceDetails
+    permission: Permission
+    subject: SubjectDetails
+
+
+def _own(services: Services, caller: Caller, connection: Connection) -> _Own:
+    device = devices.find(connection, caller.tenant_id, caller.device_id)
+    subject = subjects.find(connection, caller.tenant_id, caller.subject_id)
+    if device is None or subject is None:
+        raise Refusal("unauthorized")
+    details = unseal_device_details(caller.subject_keys, caller.device_id, device.sealed)
+    return _Own(
+        device=details,
+        permission=services.renewals.applied(
+            caller.tenant_id, caller.device_id, details.permission
+        ),
+        subject=unseal_subject_details(caller.subject_keys, caller.subject_id, subject.sealed),
+    )
+
+
+def _take(services: Services, caller: Caller, report: Report, connection: Connection) -> _Own:
+    """Take a report: at once, unless all is as it was."""
+    own = _own(services, caller, connection)
+    permission = with_report(own.permission, report)
+    waits = is_renewal(own.device.permission, permission, report.at) and services.renewals.add(
+        caller.tenant_id, caller.device_id, report
+    )
+    if not waits:
+        details = replace(own.device, permission=permission)
+        sealed = seal_device_details(caller.subject_keys, caller.device_id, details)
+        devices.replace(connection, caller.tenant_id, caller.device_id, sealed)
+    return replace(own, permission=permission)
 
 
 @post(
@@ -161,7 +263,6 @@ async def rotate_token(
         fresh=True,
         device_id=caller.device_id,
         subject_id=caller.subject_id,
-        groups=[],
     )
     await services.write_as(request.auth, lambda c: devices.add_token(c, caller.tenant_id, token))
     return NewToken(token=credential.text())
@@ -185,9 +286,19 @@ async def list_all(
     after = cursors.read(paging.cursor)
     found = await services.read(
         policy.tenant_id,
-        lambda c: devices.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
+        lambda c: devices.in_order(c, policy.tenant_id, after, paging.limit + 1),
     )
-    return cursors.page(found, paging.limit, show=_shown, place=lambda device: device.device_id)
+    owners = await asyncio.to_thread(
+        services.keyring.subjects, policy.tenant_id, {device.subject_id for device in found}
+    )
+    there = [device for device in found if device.subject_id in owners]
+    now = services.now()
+    return cursors.page(
+        there,
+        paging.limit,
+        show=lambda device: _shown(owners[device.subject_id].keys, device, now),
+        place=lambda device: device.device_id,
+    )
 
 
 @delete(
@@ -207,20 +318,21 @@ async def revoke(
     services.policies.forget(tenant_id)
 
 
-def _features(permission: Permission) -> list[ShownFeature]:
+def _features(permission: Permission, subject: SubjectDetails) -> list[ShownFeature]:
     return [
         ShownFeature(name=f.name, available=f.available, because=f.because)
-        for f in features(permission)
+        for f in features(permission, restricted=subject.restricted_wholly)
     ]
 
 
-def _shown(device: Device) -> ShownDevice:
+def _shown(keys: SubjectKeys, device: Device, now: datetime) -> ShownDevice:
+    details = unseal_device_details(keys, device.device_id, device.sealed)
     return ShownDevice(
         id=device.device_id,
         subject_id=device.subject_id,
-        platform=device.platform,
-        os_major=device.os_major,
-        model=device.model,
-        permission=device.permission.state,
+        platform=details.platform,
+        os_major=details.os_major,
+        model=details.model,
+        permission=details.permission.at(now).state,
         status="revoked" if device.revoked else "active",
     )

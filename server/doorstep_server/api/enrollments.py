@@ -1,6 +1,8 @@
 """Enrolling a device with a code, and issuing codes."""
 
+import asyncio
 import re
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -17,9 +19,15 @@ from doorstep_server.api.purposes import ShownPurpose, shown_purpose
 from doorstep_server.auth import Admin, scope
 from doorstep_server.credentials import Credential
 from doorstep_server.enrolling import Issuer
+from doorstep_server.keyring import KnownSubject
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.permission import Permission
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    seal_device_details,
+    unseal_device_details,
+)
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import WRITE, Area
 from doorstep_server.services import Services
@@ -157,42 +165,71 @@ async def _redeem(services: Services, data: Enrollment) -> Enrolled | None:
     if code is None or tenant_id is None:
         return None
     policy = await services.policies.of(tenant_id)
+    presented = _Presented(policy, code, labels.enrollment_code_label(policy.keys, code), data)
+    subject = await _subject_of(services, tenant_id, presented)
+    if subject is None:
+        return None
     credential = credentials.enrolled_credential(
         code[: credentials.HANDLE_LENGTH],
         labels.device_secret(policy.keys, code, data.installation_id),
     )
-    attempt = _attempt(services, policy, code, credential, data)
+    attempt = _attempt(services, presented, credential, subject)
     device = await services.database.write(
         Reach.of(tenant_id), lambda connection: enrollments.redeem(connection, tenant_id, attempt)
     )
     if not isinstance(device, Device):
         return None
-    return await _enrolled(services, policy, device, credential)
+    return await _enrolled(services, policy, device, credential, subject)
+
+
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    """A code that an installation presents."""
+
+    policy: Policy
+    code: str = field(repr=False)
+    code_label: bytes = field(repr=False)
+    data: Enrollment = field(repr=False)
+
+
+async def _subject_of(
+    services: Services, tenant_id: UUID, presented: _Presented
+) -> KnownSubject | None:
+    """Whose device a code enrolls: with their key it is written what it is."""
+    found = await services.read(
+        tenant_id, lambda c: enrollments.find(c, tenant_id, presented.code_label)
+    )
+    if found is None:
+        return None
+    return await asyncio.to_thread(services.keyring.subject, tenant_id, found.subject_id)
 
 
 def _attempt(
-    services: Services, policy: Policy, code: str, credential: Credential, data: Enrollment
+    services: Services, presented: _Presented, credential: Credential, subject: KnownSubject
 ) -> Attempt:
-    device = Device(
-        device_id=uuid4(),
-        subject_id=UUID(int=0),  # the code's, once it is found
-        installation_label=labels.installation_label(policy.keys, data.installation_id),
+    data, device_id = presented.data, uuid4()
+    details = DeviceDetails(
         platform=data.device.platform.lower(),
         os_major=_major(data.device.os_version),
         model=data.device.model,
         permission=Permission(),
+    )
+    device = Device(
+        device_id=device_id,
+        subject_id=subject.subject_id,
+        installation_label=labels.installation_label(presented.policy.keys, data.installation_id),
+        sealed=seal_device_details(subject.keys, device_id, details),
         revoked=False,
     )
     return Attempt(
-        code_label=labels.enrollment_code_label(policy.keys, code),
+        code_label=presented.code_label,
         device=device,
         token=Token(
             kid=credential.kid,
             secret_hash=credentials.secret_hash(services.pepper, credential),
             fresh=False,
-            device_id=device.device_id,
-            subject_id=device.subject_id,
-            groups=[],
+            device_id=device_id,
+            subject_id=subject.subject_id,
         ),
         now=services.now(),
     )
@@ -205,8 +242,13 @@ def _major(os_version: str) -> str:
 
 
 async def _enrolled(
-    services: Services, policy: Policy, device: Device, credential: Credential
+    services: Services,
+    policy: Policy,
+    device: Device,
+    credential: Credential,
+    subject: KnownSubject,
 ) -> Enrolled:
+    details = unseal_device_details(subject.keys, device.device_id, device.sealed)
     tenant = await services.read(policy.tenant_id, lambda c: tenants.by_id(c, policy.tenant_id))
     assert tenant is not None
     return Enrolled(
@@ -215,5 +257,5 @@ async def _enrolled(
         tenant=EnrolledTenant(id=tenant.tenant_id, name=tenant.name),
         subject_id=device.subject_id,
         purposes=[shown_purpose(p) for p in policy.purposes.values() if p.active],
-        permission_epoch=device.permission.epoch,
+        permission_epoch=details.permission.epoch,
     )

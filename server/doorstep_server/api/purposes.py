@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, get, post, put
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -13,7 +12,7 @@ from doorstep_server.api import documented
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.auth import Admin, scope
 from doorstep_server.check_ins.claim import PurposeName
-from doorstep_server.privacy.levels import AVAILABLE_LEVELS, Level
+from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S, MAX_TIME_PRECISION_S
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.problems import Refusal
@@ -32,21 +31,20 @@ LegalBasis = Literal[
     "legitimate_interests",
 ]
 
-#: a purpose may name the others one day; now they are refused by a problem of their own
-_LEVELS = Schema(
-    type=OpenAPIType.STRING,
-    enum=sorted(AVAILABLE_LEVELS),
-    default=Level.SITE,
-    description="`cell` and `exact` come with a later version.",
-)
-
 
 class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a purpose allows. The defaults are careful ones."""
 
     title: Annotated[Text, Meta(min_length=1, max_length=200)]
     legal_basis: LegalBasis
-    level: Annotated[Level, Meta(extra={"openapi": _LEVELS})] = Level.SITE
+    level: Annotated[
+        Level,
+        Meta(
+            description="The most that is stored of a place: nothing, the site, a cell of about "
+            "5 km² where the purpose has no sites, or for disputes the exact position, sealed, for "
+            "24 to 48 hours. The tenant's `max_level` and the permission may allow less."
+        ),
+    ] = Level.SITE
     time_precision_s: Annotated[
         int,
         Meta(
@@ -123,9 +121,7 @@ async def list_all(
     guards=[scope(Area.PURPOSES, WRITE)],
     dto=StrictJson[NewPurpose],
     return_dto=None,
-    responses=documented.refusals(
-        *documented.BODY, *documented.ADMIN, "name-taken", "level-not-available"
-    ),
+    responses=documented.refusals(*documented.BODY, *documented.ADMIN, "name-taken"),
 )
 async def create(
     request: Request[Any, Admin, Any],
@@ -161,7 +157,7 @@ async def read(
     dto=StrictJson[PurposeRevision],
     return_dto=None,
     responses=documented.refusals(
-        *documented.BODY, *documented.ADMIN, "not-found", "version-conflict", "level-not-available"
+        *documented.BODY, *documented.ADMIN, "not-found", "version-conflict"
     ),
 )
 async def revise(
@@ -180,8 +176,6 @@ async def revise(
 
 
 def _purpose(name: str, version: int, content: PurposeContent) -> Purpose:
-    if content.level not in AVAILABLE_LEVELS:
-        raise Refusal("level-not-available", at="level")
     fields = {f: getattr(content, f) for f in PurposeContent.__struct_fields__}
     return Purpose(name=name, version=version, **fields)
 

@@ -1,7 +1,10 @@
 """Subjects: the people who check in, by the tenant's external id."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post, put
@@ -14,11 +17,19 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.reading import PurposeHeader
 from doorstep_server.auth import Admin, scope
+from doorstep_server.check_ins.claim import PurposeName
+from doorstep_server.check_ins.flow import Caller
+from doorstep_server.keyring import KnownSubject
+from doorstep_server.privacy.personal import (
+    SubjectDetails,
+    seal_subject_details,
+    unseal_subject_details,
+)
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
-from doorstep_server.store import subjects
-from doorstep_server.store.subjects import Subject
+from doorstep_server.store import Connection, locks, subjects, tenants
+from doorstep_server.store.subjects import StoredSubject
 from doorstep_server.texts import Groups, Text
 from doorstep_server.wire import StrictJson
 
@@ -43,12 +54,22 @@ class SubjectGroups(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     groups: Groups
 
 
+class Restrictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For what nothing of a person is processed until they say otherwise."""
+
+    purposes: Annotated[
+        list[PurposeName], Meta(max_length=100, description="For these purposes.")
+    ] = []
+    wholly: Annotated[bool, Meta(description="Whatever the purpose.")] = False
+
+
 class ShownSubject(msgspec.Struct, frozen=True, kw_only=True):
     """A person, as far as Doorstep knows them."""
 
     id: UUID
     external_id: str
     groups: list[str]
+    restrictions: Restrictions
 
 
 @post(
@@ -69,12 +90,25 @@ async def get_or_create(
     data: JSONBody[NewSubject],
 ) -> Response[ShownSubject]:
     """Get the subject with this external id, or create it (201)."""
-    tenant_id = request.auth.tenant_id
-    new = Subject(subject_id=uuid4(), external_id=data.external_id, groups=data.groups)
-    subject, existed = await services.write_as(
-        request.auth, lambda connection: subjects.get_or_add(connection, tenant_id, new)
+    policy = await services.policies.of(request.auth.tenant_id)
+    tenant_id = policy.tenant_id
+    # the keyring knows a person before the database does
+    known = await asyncio.to_thread(
+        services.keyring.subject_named, policy.keys, tenant_id, data.external_id
     )
-    return Response(_shown(subject), status_code=200 if existed else 201)
+    details = SubjectDetails(groups=data.groups)
+    new = StoredSubject(
+        subject_id=known.subject_id,
+        sealed=seal_subject_details(known.keys, known.subject_id, details),
+    )
+    generation = (await asyncio.to_thread(services.keyring.head)).generation
+
+    def get_or_add(connection: Connection) -> tuple[StoredSubject, bool]:
+        tenants.note_keyring(connection, generation)
+        return subjects.get_or_add(connection, tenant_id, new)
+
+    subject, existed = await services.write_as(request.auth, get_or_add)
+    return Response(_shown(known, subject), status_code=200 if existed else 201)
 
 
 @get(
@@ -97,7 +131,17 @@ async def list_all(
         policy.tenant_id,
         lambda c: subjects.page(c, policy.tenant_id, after=after, limit=paging.limit + 1),
     )
-    return cursors.page(found, paging.limit, show=_shown, place=lambda subject: subject.subject_id)
+    known = await asyncio.to_thread(
+        services.keyring.subjects, policy.tenant_id, {s.subject_id for s in found}
+    )
+    # who is being erased has no key any more
+    there = [subject for subject in found if subject.subject_id in known]
+    return cursors.page(
+        there,
+        paging.limit,
+        show=lambda subject: _shown(known[subject.subject_id], subject),
+        place=lambda subject: subject.subject_id,
+    )
 
 
 @get(
@@ -117,7 +161,10 @@ async def read(
     found = await services.read(
         policy.tenant_id, lambda c: subjects.find(c, policy.tenant_id, subject_id)
     )
-    return _found(found)
+    known = await known_subject(services, policy.tenant_id, subject_id)
+    if found is None:
+        raise Refusal("not-found")
+    return _shown(known, found)
 
 
 @put(
@@ -134,21 +181,94 @@ async def set_groups(
     data: JSONBody[SubjectGroups],
 ) -> ShownSubject:
     """Say anew which groups a subject belongs to: they decide at which sites it may check in."""
-    tenant_id = request.auth.tenant_id
-    found = await services.write_as(
-        request.auth, lambda c: subjects.set_groups(c, tenant_id, subject_id, data.groups)
+    known = await known_subject(services, request.auth.tenant_id, subject_id)
+    return await _changed(
+        services, request.auth, known, lambda before: replace(before, groups=data.groups)
     )
-    services.policies.forget(tenant_id)
-    return _found(found)
 
 
-def _found(subject: Subject | None) -> ShownSubject:
-    if subject is None:
+@put(
+    "/v1/subjects/{subject_id:uuid}/restrictions",
+    guards=[scope(Area.PRIVACY, WRITE)],
+    dto=StrictJson[Restrictions],
+    return_dto=None,
+    responses=documented.refusals(*documented.BODY, *documented.ADMIN, "not-found"),
+)
+async def restrict(
+    request: Request[Any, Admin, Any],
+    services: NamedDependency[Services],
+    subject_id: FromPath[UUID],
+    data: JSONBody[Restrictions],
+) -> ShownSubject:
+    """Restrict the processing of a person's check-ins, as they asked (GDPR 18 and 21).
+
+    After this is answered, no check-in of theirs is stored for these purposes.
+    """
+    known = await known_subject(services, request.auth.tenant_id, subject_id)
+    return await _changed(
+        services, request.auth, known, lambda before: with_restrictions(before, data)
+    )
+
+
+async def known_subject(services: Services, tenant_id: UUID, subject_id: UUID) -> KnownSubject:
+    """A person, as the keyring knows them. Raises `Refusal`."""
+    known = await asyncio.to_thread(services.keyring.subject, tenant_id, subject_id)
+    if known is None:
         raise Refusal("not-found")
-    return _shown(subject)
+    return known
 
 
-def _shown(subject: Subject) -> ShownSubject:
+def with_restrictions(before: SubjectDetails, wanted: Restrictions) -> SubjectDetails:
+    """The details with other restrictions."""
+    return replace(before, restricted=wanted.purposes, restricted_wholly=wanted.wholly)
+
+
+def shown_restrictions(details: SubjectDetails) -> Restrictions:
+    """The restrictions as the API shows them."""
+    return Restrictions(purposes=details.restricted, wholly=details.restricted_wholly)
+
+
+async def change_details(
+    services: Services,
+    caller: Admin | Caller,
+    known: KnownSubject,
+    change: Callable[[SubjectDetails], SubjectDetails],
+) -> StoredSubject:
+    """Change what is kept of a person; it holds from the commit on. Raises `Refusal`."""
+    tenant_id, subject_id = caller.tenant_id, known.subject_id
+
+    def write(connection: Connection) -> StoredSubject | None:
+        locks.changing(connection, tenant_id, [subject_id])
+        stored = subjects.find(connection, tenant_id, subject_id)
+        if stored is None:
+            return None
+        details = change(unseal_subject_details(known.keys, subject_id, stored.sealed))
+        sealed = seal_subject_details(known.keys, subject_id, details)
+        changed = StoredSubject(subject_id=subject_id, sealed=sealed)
+        subjects.replace(connection, tenant_id, changed)
+        return changed
+
+    changed = await services.write_as(caller, write)
+    if changed is None:
+        raise Refusal("not-found")
+    services.policies.forget(tenant_id)
+    return changed
+
+
+async def _changed(
+    services: Services,
+    admin: Admin,
+    known: KnownSubject,
+    change: Callable[[SubjectDetails], SubjectDetails],
+) -> ShownSubject:
+    return _shown(known, await change_details(services, admin, known, change))
+
+
+def _shown(known: KnownSubject, stored: StoredSubject) -> ShownSubject:
+    details = unseal_subject_details(known.keys, known.subject_id, stored.sealed)
     return ShownSubject(
-        id=subject.subject_id, external_id=subject.external_id, groups=subject.groups
+        id=known.subject_id,
+        external_id=known.external_id,
+        groups=details.groups,
+        restrictions=shown_restrictions(details),
     )

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from doorstep_server.api import documented
 from doorstep_server.auth import Admin, scope
+from doorstep_server.privacy.levels import Level
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
 from doorstep_server.store import tenants
@@ -40,6 +41,13 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             description="A larger site is refused; sites that are there already stay.",
         ),
     ]
+    max_level: Annotated[
+        Level,
+        Meta(
+            description="The most that any purpose may store of a place. Exact positions are kept "
+            "(for 24 to 48 hours) only where this is `exact`."
+        ),
+    ] = Level.CELL
 
 
 @get(
@@ -69,7 +77,11 @@ async def change(
 ) -> TenantSettings:
     """Set the tenant's limits."""
     tenant_id = request.auth.tenant_id
-    wanted = Limits(max_speed_kmh=data.max_speed_kmh, max_site_area_km2=data.max_site_area_km2)
+    wanted = Limits(
+        max_speed_kmh=data.max_speed_kmh,
+        max_site_area_km2=data.max_site_area_km2,
+        max_level=data.max_level,
+    )
     await services.write_as(request.auth, lambda c: tenants.set_limits(c, tenant_id, wanted))
     services.policies.forget(tenant_id)
     return _shown(wanted)
@@ -77,5 +89,7 @@ async def change(
 
 def _shown(limits: Limits) -> TenantSettings:
     return TenantSettings(
-        max_speed_kmh=limits.max_speed_kmh, max_site_area_km2=limits.max_site_area_km2
+        max_speed_kmh=limits.max_speed_kmh,
+        max_site_area_km2=limits.max_site_area_km2,
+        max_level=limits.max_level,
     )

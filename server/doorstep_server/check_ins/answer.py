@@ -1,6 +1,7 @@
 """The answer to a check-in: a function of what was stored, so a replay gets the same bytes."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -8,9 +9,17 @@ from msgspec import UNSET, UnsetType
 
 from doorstep_geofences import Outcome, Reason
 from doorstep_server.privacy import seals
+from doorstep_server.privacy.cells import cell_name
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import CheckInRecord, Evidence, Unstored, unseal_unstored
+from doorstep_server.privacy.minimize import (
+    EXACT_DAYS,
+    RECEIPT_DAYS,
+    CheckInRecord,
+    Evidence,
+    Unstored,
+    unseal_unstored,
+)
 from doorstep_server.store.check_ins import Settled
 
 DECISION_DAYS = 30
@@ -25,6 +34,29 @@ class StoredSite(msgspec.Struct, frozen=True, kw_only=True, tag_field="level", t
     legal_basis: str
     site_id: UUID
     site_version: int
+    action: str | None
+    time: datetime
+    outcome: Outcome
+    reason: Reason
+    evidence: Evidence
+    expires_on: date
+
+
+class StoredExact(StoredSite, frozen=True, kw_only=True, tag_field="level", tag="exact"):
+    """Level `exact`: as `site`, and the position, sealed, until this day."""
+
+    exact_until: date
+
+
+class StoredCell(msgspec.Struct, frozen=True, kw_only=True, tag_field="level", tag="cell"):
+    """Level `cell`: these fields were stored, and nothing else."""
+
+    subject_id: UUID
+    purpose: str
+    policy_version: int
+    legal_basis: str
+    #: H3, resolution 7
+    cell: str
     action: str | None
     time: datetime
     outcome: Outcome
@@ -49,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     site_id: UUID | None
     action: str | None
-    stored: StoredSite | StoredNothing
+    stored: StoredSite | StoredExact | StoredCell | StoredNothing
     expires_on: date | None
     #: sealed for the tenant; only the app keeps it, and a request for review brings it back
     decision: str | UnsetType = UNSET
@@ -70,36 +102,48 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def answer(keys: TenantKeys, check_in_id: UUID, subject_id: UUID, settled: Settled) -> Answer:
     """The answer to a settled check-in of this subject."""
     if settled.record is not None:
-        return _stored(subject_id, settled.record)
+        return _stored(subject_id, settled, settled.record)
     assert settled.receipt.sealed is not None, "a receipt without a record holds its answer"
     unstored = unseal_unstored(keys, check_in_id, settled.receipt.sealed)
     return _unstored(keys, check_in_id, subject_id, unstored)
 
 
-def _stored(subject_id: UUID, record: CheckInRecord) -> Answer:
-    assert record.level is Level.SITE
+def _stored(subject_id: UUID, settled: Settled, record: CheckInRecord) -> Answer:
     return Answer(
         id=record.id,
         outcome=record.outcome,
         reason=record.reason,
         site_id=record.site_id,
         action=record.action,
-        stored=StoredSite(
-            subject_id=subject_id,
-            purpose=record.purpose,
-            policy_version=record.policy_version,
-            legal_basis=record.legal_basis,
-            site_id=record.site_id,
-            site_version=record.site_version,
-            action=record.action,
-            time=record.time.astimezone(UTC),
-            outcome=record.outcome,
-            reason=record.reason,
-            evidence=record.evidence,
-            expires_on=record.expires_on,
-        ),
+        stored=_kept(subject_id, settled, record),
         expires_on=record.expires_on,
     )
+
+
+def _kept(
+    subject_id: UUID, settled: Settled, record: CheckInRecord
+) -> StoredSite | StoredExact | StoredCell:
+    kept: dict[str, Any] = {
+        "subject_id": subject_id,
+        "purpose": record.purpose,
+        "policy_version": record.policy_version,
+        "legal_basis": record.legal_basis,
+        "action": record.action,
+        "time": record.time.astimezone(UTC),
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "evidence": record.evidence,
+        "expires_on": record.expires_on,
+    }
+    if record.cell is not None:
+        return StoredCell(cell=cell_name(record.cell), **kept)
+    assert record.site_id is not None
+    assert record.site_version is not None
+    at: dict[str, Any] = {"site_id": record.site_id, "site_version": record.site_version}
+    if record.level is Level.EXACT:
+        came_in = settled.receipt.expires_on - timedelta(days=RECEIPT_DAYS)
+        return StoredExact(exact_until=came_in + timedelta(days=EXACT_DAYS), **at, **kept)
+    return StoredSite(**at, **kept)
 
 
 def _unstored(keys: TenantKeys, check_in_id: UUID, subject_id: UUID, unstored: Unstored) -> Answer:

@@ -9,7 +9,7 @@ with the proposal and is only spoken when the transaction finds no receipt.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -27,13 +27,18 @@ from doorstep_geofences import (
     captured_instant,
     is_skewed,
     judge,
+    judge_cell,
 )
 from doorstep_server.check_ins import travel
 from doorstep_server.check_ins.claim import Claim, is_random
+from doorstep_server.check_ins.exact import with_exact
 from doorstep_server.check_ins.journal import Failed, Journal, Result
 from doorstep_server.check_ins.travel import LastPresences
+from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policy
-from doorstep_server.privacy import labels
+from doorstep_server.privacy import cells, labels
+from doorstep_server.privacy.keys import SubjectKeys
+from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Judged, Minimized, minimize
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
@@ -55,6 +60,7 @@ class Caller:
     kid: str
     device_id: UUID
     subject_id: UUID
+    subject_keys: SubjectKeys = field(repr=False)
     groups: frozenset[str]
 
 
@@ -67,29 +73,37 @@ class Arrival:
     received_at: datetime
 
 
-async def check_in(
-    journal: Journal, last: LastPresences, policy: Policy, arrivals: Sequence[Arrival]
-) -> list[Result]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """What the way of a check-in leads through, beside the pure functions."""
+
+    journal: Journal
+    last: LastPresences
+    keyring: Keyring
+
+
+async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
     """Settle a device's claims durably, in their order."""
     settleable = [a for a in arrivals if is_random(a.claim.id)]
-    settled = iter(await _settled(journal, last, policy, settleable) if settleable else [])
+    settled = iter(await _settled(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
         for arrival in arrivals
     ]
 
 
-async def _settled(
-    journal: Journal, last: LastPresences, policy: Policy, arrivals: Sequence[Arrival]
-) -> list[Result]:
+async def _settled(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
     judged = await _aside_if_many(arrivals, partial(judge_claims, policy, arrivals))
     try:
-        doubted = await travel.doubted(last, policy, judged)
+        doubted = await travel.doubted(way.last, policy, judged)
     except DatabaseUnavailable:
         return [Failed()] * len(arrivals)
+    if policy.limits.max_level is Level.EXACT:
+        fixes = [arrival.claim.fix.fix() for arrival in arrivals]
+        doubted = await with_exact(way.keyring, policy, doubted, fixes)
     proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
-    results = await journal.append(proposals)
-    last.note(arrivals[0].caller.tenant_id, doubted, results)
+    results = await way.journal.append(proposals)
+    way.last.note(arrivals[0].caller.tenant_id, doubted, results)
     return results
 
 
@@ -102,10 +116,19 @@ def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | s
     """The verdict on each claim, or the code of its refusal."""
     outcomes: list[Judged | str] = [_refusal(policy, a) or "" for a in arrivals]
     judged = [i for i, refusal in enumerate(outcomes) if not refusal]
-    verdicts = judge([_question(arrivals[i]) for i in judged], policy.index)
-    for i, verdict in zip(judged, verdicts, strict=True):
+    in_cells = {i for i in judged if _has_no_sites(policy, arrivals[i])}
+    at_sites = [i for i in judged if i not in in_cells]
+    verdicts = judge([_question(arrivals[i]) for i in at_sites], policy.index)
+    for i, verdict in zip(at_sites, verdicts, strict=True):
+        outcomes[i] = _judged(policy, arrivals[i], verdict)
+    for i in in_cells:
+        verdict = judge_cell(_question(arrivals[i]), cells.MAX_ACCURACY_M)
         outcomes[i] = _judged(policy, arrivals[i], verdict)
     return outcomes
+
+
+def _has_no_sites(policy: Policy, arrival: Arrival) -> bool:
+    return policy.purposes[arrival.claim.purpose].level is Level.CELL
 
 
 def propose(
@@ -142,6 +165,8 @@ def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
     site_id = arrival.claim.site_id
     if site_id is None:
         return None
+    if _has_no_sites(policy, arrival):
+        return "site-not-taken"
     site = policy.index.get(site_id)
     if site is None:
         return "site-unknown"
@@ -170,13 +195,18 @@ def _question(arrival: Arrival) -> Question:
 
 def _judged(policy: Policy, arrival: Arrival, verdict: Verdict) -> Judged:
     claim, times = arrival.claim, _times(arrival)
+    in_cell = _has_no_sites(policy, arrival)
     return Judged(
         id=claim.id,
         subject_id=arrival.caller.subject_id,
+        subject_keys=arrival.caller.subject_keys,
         purpose=policy.purposes[claim.purpose],
+        max_level=policy.limits.max_level,
         claimed_site_id=claim.site_id,
         action=claim.action,
         verdict=verdict,
+        cell=cells.cell_of(claim.fix.lat, claim.fix.lon) if in_cell else None,
+        exact=None,
         captured_at=None if is_skewed(times) else captured_instant(times),
         received_at=arrival.received_at,
         digest=_digest(policy, arrival),
@@ -188,6 +218,7 @@ def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Pro
     return Proposal(
         tenant_id=caller.tenant_id,
         subject_id=caller.subject_id,
+        subject_keys=caller.subject_keys,
         kid=caller.kid,
         id=claim.id,
         receipt_key=labels.receipt_key(policy.keys, claim.id),
@@ -195,7 +226,7 @@ def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Pro
         epoch=claim.permission_epoch,
         age_s=age_s(_times(arrival)),
         purpose=claim.purpose if claim.purpose in policy.purposes else None,
-        day=arrival.received_at.date(),
+        received_at=arrival.received_at,
         outcome=outcome,
     )
 

@@ -21,7 +21,7 @@ from doorstep_geofences import Bounds, Outcome, Reason, Verdict
 from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible
 from doorstep_server.check_ins.journal import Result
 from doorstep_server.policies import Policy
-from doorstep_server.privacy import subject_reference
+from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import (
     MAX_TIME_PRECISION_S,
     CheckInRecord,
@@ -29,14 +29,14 @@ from doorstep_server.privacy.minimize import (
     cut_time,
 )
 from doorstep_server.store import check_ins
-from doorstep_server.store.check_ins import Filter, Settled
+from doorstep_server.store.check_ins import PersonRows, Settled
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
 
 #: how long what this process knows is taken for the last
 KNOWN_FOR = timedelta(minutes=15)
-#: longer than anything is stored: a year, and the week that a check-in may be on its way
-ALL_THAT_IS_STORED = timedelta(days=400)
+#: a slow limit must not make us look through everything that is stored
+KEPT_AT_LEAST = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,29 +76,24 @@ class LastPresences:
         known = self._known.get((policy.tenant_id, judged.subject_id))
         if known is not None and not _is_old(known, judged.received_at):
             return [known.presence]
-        assert policy.max_speed_m_s is not None
-        at = _captured_at(judged)
-        # whoever had so long can be anywhere
-        reach = min(timedelta(seconds=FARTHEST_M / policy.max_speed_m_s), ALL_THAT_IS_STORED)
-        wanted = Filter(
-            today=judged.received_at.astimezone(UTC).date(),
-            subject_ref=subject_reference.make(policy.keys, judged.subject_id),
-            since=at - reach - timedelta(seconds=MAX_TIME_PRECISION_S),
-            until=at + reach,
-        )
         found = await self._database.read(
             Reach.of(policy.tenant_id),
-            lambda c: check_ins.accepted_next_to(c, policy.tenant_id, wanted, at),
+            lambda c: check_ins.of_person(c, policy.tenant_id, _rows_near(policy, judged)),
         )
-        presences = (_stored_presence(policy, record) for record in found)
+        accepted = [r for r in found if r.outcome is Outcome.ACCEPTED]
+        presences = (_stored_presence(policy, r) for r in _next_to(accepted, _captured_at(judged)))
         return [presence for presence in presences if presence is not None]
+
+    def forget(self, tenant_id: UUID, subject_id: UUID) -> None:
+        """Nothing is known of a subject any more."""
+        self._known.pop((tenant_id, subject_id), None)
 
     def note(
         self, tenant_id: UUID, judged: Sequence[Judged | str], results: Sequence[Result]
     ) -> None:
         """Remember where check-ins were newly stored as accepted; not late ones."""
         for one, result in zip(judged, results, strict=True):
-            if isinstance(one, str) or not _is_new_presence(result):
+            if isinstance(one, str) or not _is_accepted(one) or not _is_new_presence(result):
                 continue
             if one.received_at - _captured_at(one) < KNOWN_FOR:
                 self._known[tenant_id, one.subject_id] = _Known(_presence(one), one.received_at)
@@ -136,6 +131,35 @@ async def doubted(
     return results
 
 
+def _rows_near(policy: Policy, judged: Judged) -> PersonRows:
+    """Where the rows are of when somebody could not have been just anywhere."""
+    assert policy.max_speed_m_s is not None
+    # whoever had so long can be anywhere
+    reach = timedelta(seconds=FARTHEST_M / policy.max_speed_m_s + MAX_TIME_PRECISION_S)
+    today = judged.received_at.astimezone(UTC).date()
+    # a row came in at the earliest when it was captured, and at the latest now
+    first = max((_captured_at(judged) - reach).date(), today - KEPT_AT_LEAST)
+    came_in = [first + timedelta(days=i) for i in range((today - first).days + 1)]
+    kept_for = {purpose.retention_days for purpose in policy.purposes.values()}
+    return PersonRows(
+        keys=judged.subject_keys,
+        purposes=[p.name for p in policy.purposes.values() if p.level is not Level.CELL],
+        expires_on=sorted({day + timedelta(days=kept) for day in came_in for kept in kept_for}),
+    )
+
+
+def _next_to(records: Sequence[CheckInRecord], at: datetime) -> list[CheckInRecord]:
+    """The last one before an instant, and the first one after it."""
+    before = [r for r in records if r.time <= at]
+    after = [r for r in records if r.time > at]
+    last = [max(before, key=_time)] if before else []
+    return [*last, min(after, key=_time)] if after else last
+
+
+def _time(record: CheckInRecord) -> datetime:
+    return record.time
+
+
 def _is_old(known: _Known, now: datetime) -> bool:
     return now - known.noted_at >= KNOWN_FOR
 
@@ -147,7 +171,7 @@ def _is_new_presence(result: Result) -> bool:
 
 
 def _is_accepted(judged: Judged) -> bool:
-    return judged.verdict.outcome is Outcome.ACCEPTED
+    return judged.verdict.outcome is Outcome.ACCEPTED and judged.verdict.site is not None
 
 
 def _is_too_fast(there: Presence, here: Presence, at: datetime, max_speed_m_s: float) -> bool:
@@ -176,7 +200,7 @@ def _stored_presence(policy: Policy, record: CheckInRecord) -> Presence | None:
     A site that was revised may have moved, and one that is inactive is not in the snapshot: who
     was there is not doubted for it.
     """
-    site = policy.index.get(record.site_id)
+    site = policy.index.get(record.site_id) if record.site_id else None
     if site is None or site.version != record.site_version:
         return None
     purpose = policy.purposes.get(record.purpose)

@@ -4,7 +4,7 @@ from doorstep_server.deployment import NotInitialized
 from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.settings import InvalidSetting
 from doorstep_server.store.database import DatabaseUnavailable, UnsupportedDatabase
-from doorstep_server.store.migrate import ForeignDatabase, SchemaOutdated
+from doorstep_server.store.migrate import CannotMigrate, ForeignDatabase, SchemaOutdated
 
 TOLD = (
     NotInitialized,
@@ -12,6 +12,7 @@ TOLD = (
     InvalidSetting,
     UnsupportedDatabase,
     SchemaOutdated,
+    CannotMigrate,
     ForeignDatabase,
     DatabaseUnavailable,
 )

@@ -1,17 +1,18 @@
 """`doorstep subjects`."""
 
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import click
 
 from doorstep_server import deployment
 from doorstep_server.cli.sites import chosen_tenant
 from doorstep_server.enrolling import IssuedCode, Issuer
+from doorstep_server.privacy.personal import SubjectDetails, seal_subject_details
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, locks, subjects
+from doorstep_server.store import Connection, locks, subjects, tenants
 from doorstep_server.store.reach import Reach
-from doorstep_server.store.subjects import Subject
+from doorstep_server.store.subjects import StoredSubject
 
 
 @click.group("subjects")
@@ -33,15 +34,23 @@ def enroll(
     opened, keyring = deployment.open_deployment(settings)
     with deployment.closed_after(opened) as database:
         tenant = chosen_tenant(database, tenant_id)
-        new = Subject(subject_id=uuid4(), external_id=external_id, groups=list(groups))
+        keys = keyring.tenant(tenant.tenant_id, datetime.now(UTC).date())
+        known = keyring.subject_named(keys, tenant.tenant_id, external_id)
+        details = SubjectDetails(groups=list(groups))
+        new = StoredSubject(
+            subject_id=known.subject_id,
+            sealed=seal_subject_details(known.keys, known.subject_id, details),
+        )
+        generation = keyring.head().generation
         issuer = Issuer(
             tenant_id=tenant.tenant_id,
             handle=tenant.handle,
-            keys=keyring.tenant(tenant.tenant_id),
+            keys=keys,
         )
 
         def invite(connection: Connection) -> IssuedCode:
             locks.configuring(connection, tenant.tenant_id)
+            tenants.note_keyring(connection, generation)
             subject, _ = subjects.get_or_add(connection, tenant.tenant_id, new)
             return issuer.issue(connection, subject.subject_id, datetime.now(UTC))
 

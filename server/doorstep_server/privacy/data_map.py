@@ -28,6 +28,9 @@ class Kept(StrEnum):
     CODE = "15 minutes, and 10 more for a repeated answer; removed when the next code is issued"
     PURPOSE_RETENTION = "until expires_on: the purpose's retention; never read after it"
     RECEIPT = "until expires_on: the longest age of a position and a day, 8 days"
+    EXACT = "24 to 48 hours, or until the permission is withdrawn"
+    HOLD = "until the hold ends"
+    PROOF = "a year"
     COUNT = "as long as the tenant: a number without persons"
 
 
@@ -37,6 +40,7 @@ class Basis(StrEnum):
     OPERATION = "needed to run the service the tenant contracted"
     PURPOSE = "the legal basis of the purpose, which the row names"
     SECURITY = "needed to know callers and to refuse others"
+    HOLD = "a legal claim, which the hold names"
     RIGHTS = "needed to honour the person's decision"
 
 
@@ -82,6 +86,18 @@ def _of_tally(purpose: str) -> Entry:
     return Entry(purpose, Concerns.NOBODY, Basis.OPERATION, Kept.COUNT)
 
 
+def _of_exact(purpose: str) -> Entry:
+    return Entry(purpose, Concerns.PERSON, Basis.PURPOSE, Kept.EXACT)
+
+
+def _of_erasure(purpose: str) -> Entry:
+    return Entry(purpose, Concerns.NOBODY, Basis.RIGHTS, Kept.PROOF)
+
+
+def _of_hold(purpose: str) -> Entry:
+    return Entry(purpose, Concerns.PERSON, Basis.HOLD, Kept.HOLD)
+
+
 def _of_deployment(purpose: str) -> Entry:
     return Entry(purpose, Concerns.NOBODY, Basis.OPERATION, Kept.DEPLOYMENT)
 
@@ -92,6 +108,9 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
     "deployment": {
         "only": _of_deployment("there is one row"),
         "keyring_id": _of_deployment("the keyring that belongs to this database"),
+        "database_id": _of_deployment("names the database, so that the keyring knows its own"),
+        "keyring_generation": _of_deployment("notices a keyring or a database that is older"),
+        "is_copy": _of_deployment("whether it has to be swept before it is used"),
     },
     "tenants": {
         "tenant_id": _of_tenant(_KEEPS_APART),
@@ -100,6 +119,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "is_demo": _of_tenant("marks simulated data"),
         "max_speed_kmh": _of_tenant("doubts check-ins that nobody could have travelled between"),
         "max_site_area_km2": _of_tenant("refuses sites so large that they say nothing"),
+        "max_level": _of_tenant("the most that any purpose may store of a place"),
     },
     "changes": {
         "tenant_id": _of_tenant(_KEEPS_APART),
@@ -155,8 +175,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
     "subjects": {
         "tenant_id": _of_subject(_KEEPS_APART),
         "subject_id": _of_subject("names the person inside Doorstep"),
-        "external_id": _of_subject("lets the tenant know the person again"),
-        "groups": _of_subject("where the person may check in"),
+        "sealed": _of_subject("where the person may check in, and what they restricted: sealed"),
     },
     "enrollment_codes": {
         "tenant_id": _of_code(_KEEPS_APART),
@@ -172,12 +191,9 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "device_id": _of_device("names the device"),
         "subject_id": _of_device("whose device it is"),
         "installation_label": _of_device("ends the device before when an app enrolls again"),
-        "platform": _of_device("tells the person's devices apart"),
-        "os_major": _of_device("tells the person's devices apart"),
-        "model": _of_device("tells the person's devices apart"),
-        "permission": _of_device("what the phone's owner allows", Basis.RIGHTS),
-        "permission_sequence": _of_device("the order of the owner's decisions", Basis.RIGHTS),
-        "permission_epoch": _of_device("refuses positions from before a withdrawal", Basis.RIGHTS),
+        "sealed": _of_device(
+            "what it is, what its owner allows and since which report: sealed", Basis.RIGHTS
+        ),
         "revoked": _of_device("refuses the device", Basis.SECURITY),
     },
     "device_tokens": {
@@ -191,13 +207,15 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "tenant_id": _of_check_in(_KEEPS_APART),
         "expires_on": _of_check_in("when the row ends"),
         "id": _of_check_in("names the check-in; made at random by the app"),
-        "subject_ref": _of_check_in("who checked in: sealed, unreadable without the keyring"),
+        "token": _of_check_in("finds a person's rows: a keyed hash that no other row shares"),
+        "sealed": _of_check_in("who checked in: sealed, unreadable without the keyring"),
         "purpose": _of_check_in("why it was stored"),
         "policy_version": _of_check_in("which version of the purpose it was stored under"),
         "legal_basis": _of_check_in("on which basis it was stored"),
         "level": _of_check_in("how much place was stored"),
         "site_id": _of_check_in("where: an authorized location, never a position"),
         "site_version": _of_check_in("explains the verdict"),
+        "cell": _of_check_in("where, for purposes without sites: a cell of about 5 km²"),
         "action": _of_check_in("in or out, if the app says"),
         "time": _of_check_in("when, cut to the purpose's precision"),
         "outcome": _of_check_in("the verdict"),
@@ -219,11 +237,46 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "reason": _of_tally("counts by reason"),
         "count": _of_tally("how often"),
     },
+    "exact_positions": {
+        "tenant_id": _of_exact(_KEEPS_APART),
+        "expires_on": _of_exact("from which day on it cannot be read"),
+        "id": _of_exact("whose check-in's position it is"),
+        "sealed": _of_exact("where exactly: sealed under a key that is destroyed with the day"),
+    },
+    "erasures": {
+        "tenant_id": _of_erasure(_KEEPS_APART),
+        "erasure_id": _of_erasure("names the erasure; random"),
+        "subject_id": Entry(
+            "whom to erase, until that is done", Concerns.PERSON, Basis.RIGHTS, Kept.SUBJECT
+        ),
+        "asked_on": _of_erasure("when it was asked for"),
+        "receipt": _of_erasure("proves what was done, without saying to whom"),
+    },
+    "legal_holds": {
+        "tenant_id": _of_hold(_KEEPS_APART),
+        "hold_id": _of_hold("names the hold"),
+        "subject_id": _of_hold("whose check-ins are to be kept"),
+        "reason": _of_hold("why"),
+        "expires_on": _of_hold("when the hold ends"),
+    },
+    "held_check_ins": {
+        "tenant_id": _of_hold(_KEEPS_APART),
+        "hold_id": _of_hold("for which hold it is kept"),
+        "held_id": _of_hold("names the row; random"),
+        "sealed": _of_hold("the check-in: sealed under the hold's key, and in no list"),
+    },
     # the keyring, a store of its own
-    "keyring": {"id": _of_deployment("names the keyring, so that a database knows its own")},
-    "keys": {
-        "owner": _of_deployment("whose secret it is: the deployment or a tenant"),
-        "name": _of_deployment("what the secret is for"),
-        "secret": _of_deployment("labels and seals what is stored about persons"),
+    "keyring": {
+        "keyring_id": _of_deployment("names the keyring, so that a database knows its own"),
+        "database_id": _of_deployment("the database that belongs to this keyring"),
+        "generation": _of_deployment("notices a keyring or a database that is older"),
+    },
+    "keyring_entries": {
+        "tenant": _of_subject(_KEEPS_APART),
+        "kind": _of_subject("what the entry is for"),
+        "name": _of_subject("finds it: an id, a month, or the keyed hash of an external id"),
+        "wrapped": _of_subject(
+            "a secret, with the external id where it is a person's: unreadable without the root"
+        ),
     },
 }

@@ -11,6 +11,12 @@ class Level(StrEnum):
     CELL = "cell"
     EXACT = "exact"
 
+    @property
+    def rank(self) -> int:
+        """From nothing to everything."""
+        return list(Level).index(self)
 
-#: what this version can store; a purpose that asks for more is refused, never cut silently
-AVAILABLE_LEVELS = frozenset({Level.NONE, Level.SITE})
+
+def least(*levels: Level) -> Level:
+    """The one that stores least."""
+    return min(levels, key=lambda level: level.rank)

@@ -4,7 +4,7 @@ None of the records here has a slot for a coordinate, a distance, an accuracy or
 is not named here cannot be stored, whatever the code behind it does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -12,16 +12,21 @@ from uuid import UUID
 import msgspec
 
 from doorstep_geofences import Outcome, Reason, Verdict
-from doorstep_server.privacy import labels, seals, subject_reference
-from doorstep_server.privacy.keys import TenantKeys
-from doorstep_server.privacy.levels import Level
+from doorstep_server.privacy import labels, seals
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
+from doorstep_server.privacy.levels import Level, least
 from doorstep_server.privacy.policy import Purpose
+from doorstep_server.privacy.unlinkable import TokenSeries, seal_subject
 
 #: receipts outlive the oldest position that is still taken, by a day
 MAX_AGE_LIMIT_S = 7 * 86_400
 #: no purpose cuts times down more coarsely
 MAX_TIME_PRECISION_S = 86_400
 RECEIPT_DAYS = 8
+#: a cell is stored with no finer time than this
+CELL_TIME_PRECISION_S = 3_600
+#: exact positions of a day are readable until the end of the next one: 24 to 48 hours
+EXACT_DAYS = 2
 
 
 class Evidence(StrEnum):
@@ -32,17 +37,20 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckInRecord:
-    """A stored check-in: every column of its row but the tenant."""
+    """A stored check-in: every column of its row but the tenant and the token."""
 
     id: UUID
     expires_on: date
-    subject_ref: bytes
+    #: who it is about, for the controller
+    sealed: bytes = field(repr=False)
     purpose: str
     policy_version: int
     legal_basis: str
     level: Level
-    site_id: UUID
-    site_version: int
+    #: site and version, or a cell
+    site_id: UUID | None
+    site_version: int | None
+    cell: int | None
     action: str | None
     #: capture time, cut to the purpose's precision
     time: datetime
@@ -88,12 +96,31 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExactPosition:
+    """Where exactly somebody was, for disputes: sealed under a key that is soon destroyed."""
+
+    id: UUID
+    #: from this day on nobody can read it
+    expires_on: date
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Minimized:
     """Everything that is written for one check-in: its receipt, and a record or a tally."""
 
     receipt: Receipt
     record: CheckInRecord | None
+    #: the tokens of which the record gets the next one
+    tokens: TokenSeries | None
+    exact: ExactPosition | None
     tally: Tally | None
+
+    def without_exact(self) -> "Minimized":
+        """The same where the permission is for an approximate place only."""
+        if self.exact is None or self.record is None:
+            return self
+        return replace(self, exact=None, record=replace(self.record, level=Level.SITE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +129,17 @@ class Judged:
 
     id: UUID
     subject_id: UUID
+    subject_keys: SubjectKeys = field(repr=False)
     purpose: Purpose
+    #: the most that the tenant lets be stored
+    max_level: Level
     claimed_site_id: UUID | None
     action: str | None
     verdict: Verdict
+    #: the cell of the fix, for a purpose without sites
+    cell: int | None
+    #: the sealed fix, for a purpose that keeps it
+    exact: bytes | None = field(repr=False)
     #: None when the device's clock was wrong
     captured_at: datetime | None
     received_at: datetime
@@ -115,36 +149,56 @@ class Judged:
 
 def minimize(keys: TenantKeys, judged: Judged) -> Minimized:
     """Reduce a judged check-in to the least that its purpose needs."""
-    level = stored_level(judged.purpose, judged.claimed_site_id, judged.verdict)
-    if level is Level.SITE:
-        record = _record(keys, judged)
-        return Minimized(
-            receipt=_receipt(keys, judged, record_expires_on=record.expires_on, sealed=None),
-            record=record,
-            tally=None,
-        )
+    level = stored_level(judged)
+    if level is Level.NONE:
+        return _counted(keys, judged)
+    record = _record(keys, judged, level)
+    return Minimized(
+        receipt=_receipt(keys, judged, record_expires_on=record.expires_on, sealed=None),
+        record=record,
+        tokens=TokenSeries(judged.subject_keys, record.purpose, record.expires_on),
+        exact=_exact(judged) if level is Level.EXACT else None,
+        tally=None,
+    )
+
+
+def stored_level(judged: Judged) -> Level:
+    """How much place is kept: the least of what the purpose and the tenant allow and the verdict
+    justifies. (What the permission allows is known when it is written.)
+
+    An accepted check-in names its site, or its cell where the purpose has no sites. An uncertain
+    one keeps the site that was claimed, never one that we would infer, and nothing at all when the
+    accuracy was unknown or above the cap. A rejected one keeps nothing.
+    """
+    wanted, accepted = judged.purpose.level, judged.verdict.outcome is Outcome.ACCEPTED
+    allowed = least(wanted, judged.max_level)
+    if wanted is Level.CELL:
+        # less than a cell would be a site, and there is none
+        return Level.CELL if accepted and allowed is Level.CELL else Level.NONE
+    if allowed is Level.NONE or not (accepted or _keeps_claim(judged)):
+        return Level.NONE
+    exact = accepted and allowed is Level.EXACT and judged.exact is not None
+    return Level.EXACT if exact else Level.SITE
+
+
+def _keeps_claim(judged: Judged) -> bool:
+    return (
+        judged.verdict.outcome is Outcome.UNCERTAIN
+        and judged.claimed_site_id is not None
+        and judged.verdict.reason not in {Reason.ACCURACY_TOO_LOW, Reason.ACCURACY_UNKNOWN}
+    )
+
+
+def _counted(keys: TenantKeys, judged: Judged) -> Minimized:
     unstored = _unstored(judged)
     sealed = seal_unstored(keys, judged.id, unstored)
     return Minimized(
         receipt=_receipt(keys, judged, record_expires_on=None, sealed=sealed),
         record=None,
+        tokens=None,
+        exact=None,
         tally=tally(unstored),
     )
-
-
-def stored_level(purpose: Purpose, claimed_site_id: UUID | None, verdict: Verdict) -> Level:
-    """How much place is kept: the least of what the purpose allows and the verdict justifies.
-
-    An accepted check-in names its site. An uncertain one keeps the site that was claimed, never
-    one that we would infer, and nothing at all when the accuracy was unknown or above the cap.
-    A rejected one keeps nothing.
-    """
-    justified = verdict.outcome is Outcome.ACCEPTED or (
-        verdict.outcome is Outcome.UNCERTAIN
-        and claimed_site_id is not None
-        and verdict.reason not in {Reason.ACCURACY_TOO_LOW, Reason.ACCURACY_UNKNOWN}
-    )
-    return Level.SITE if justified and purpose.level is not Level.NONE else Level.NONE
 
 
 def cut_time(instant: datetime, precision_s: int) -> datetime:
@@ -169,25 +223,42 @@ def unseal_unstored(keys: TenantKeys, check_in_id: UUID, sealed: bytes) -> Unsto
     return msgspec.json.decode(text, type=Unstored)
 
 
-def _record(keys: TenantKeys, judged: Judged) -> CheckInRecord:
-    site = judged.verdict.site
-    assert site is not None, "only a verdict that names a site is stored at level site"
-    purpose = judged.purpose
+def _record(keys: TenantKeys, judged: Judged, level: Level) -> CheckInRecord:
+    purpose, site = judged.purpose, judged.verdict.site
+    precision_s, in_cell = purpose.time_precision_s, level is Level.CELL
+    assert (judged.cell is not None) if in_cell else (site is not None)
+    expires_on = _day(judged.received_at) + timedelta(days=purpose.retention_days)
     return CheckInRecord(
         id=judged.id,
-        expires_on=_day(judged.received_at) + timedelta(days=purpose.retention_days),
-        subject_ref=subject_reference.make(keys, judged.subject_id),
+        expires_on=expires_on,
+        sealed=seal_subject(keys, judged.id, expires_on, judged.subject_id),
         purpose=purpose.name,
         policy_version=purpose.version,
         legal_basis=purpose.legal_basis,
-        level=Level.SITE,
-        site_id=_site_id(site.site_id),
-        site_version=site.version,
+        level=level,
+        site_id=_site_id(site.site_id) if site else None,
+        site_version=site.version if site else None,
+        cell=judged.cell if in_cell else None,
         action=judged.action,
-        time=cut_time(judged.captured_at or judged.received_at, purpose.time_precision_s),
+        time=cut_time(
+            judged.captured_at or judged.received_at,
+            max(precision_s, CELL_TIME_PRECISION_S) if in_cell else precision_s,
+        ),
         outcome=judged.verdict.outcome,
         reason=judged.verdict.reason,
         evidence=Evidence.GPS,
+    )
+
+
+def exact_expires_on(received_at: datetime) -> date:
+    """From which day on an exact position that came in then is read no more."""
+    return _day(received_at) + timedelta(days=EXACT_DAYS)
+
+
+def _exact(judged: Judged) -> ExactPosition:
+    assert judged.exact is not None
+    return ExactPosition(
+        id=judged.id, expires_on=exact_expires_on(judged.received_at), sealed=judged.exact
     )
 
 

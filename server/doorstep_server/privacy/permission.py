@@ -4,9 +4,13 @@ Reports may arrive late, twice or out of order. A permission is the greatest of 
 received, ordered by sequence and then by how much they take away, so any order and any repetition
 end in the same state. The epoch is the highest sequence of any withdrawal: positions captured
 before it are never processed again, whatever is granted later.
+
+What is granted is a lease: some revocations are never announced (the app is not running, or the
+system takes the permission back after months), so a permission that is not reported again lapses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 #: a report further ahead than this is a mistake, and would lock the device's later reports out
@@ -27,6 +31,13 @@ class State(StrEnum):
     PRECISE = "precise"
 
 
+#: how long a report is believed. An app reports at each start, so a week is one that went unused
+LEASES = {
+    State.APPROXIMATE: timedelta(days=7),
+    # granted for one use of the app
+    State.PRECISE_ONCE: timedelta(days=1),
+    State.PRECISE: timedelta(days=7),
+}
 WITHDRAWN = frozenset({State.DENIED, State.RESTRICTED, State.SERVICES_OFF})
 _GRANTING_ORDER = list(State)
 
@@ -47,20 +58,50 @@ class Permission:
     sequence: int = 0
     #: highest sequence of any withdrawal
     epoch: int = 0
+    #: when what was granted lapses; None where nothing is granted
+    lease_until: datetime | None = None
+    #: the database was restored: a withdrawal may have been forgotten
+    restored: bool = False
+
+    def at(self, now: datetime) -> "Permission":
+        """What holds at a time: a lease that was not renewed has lapsed."""
+        if self.state not in LEASES or (self.lease_until is not None and now < self.lease_until):
+            return self
+        return replace(self, state=State.UNKNOWN, lease_until=None)
+
+    def after_restoring(self) -> "Permission":
+        """What can still be believed of a permission in a backup: nothing that was granted."""
+        state = State.UNKNOWN if self.state in LEASES else self.state
+        return replace(self, state=state, lease_until=None, restored=True)
 
 
 class SequenceTooFarAhead(ValueError):
     """A report's sequence is more than `MAX_SEQUENCE_LEAP` ahead of the last one known."""
 
 
-def after_report(known: Permission, state: State, sequence: int) -> Permission:
-    """The permission after one more report. Raises `SequenceTooFarAhead`."""
+def after_report(known: Permission, state: State, sequence: int, now: datetime) -> Permission:
+    """The permission after one more report. Raises `SequenceTooFarAhead`.
+
+    The first report after a backup was restored is taken for a withdrawal and what follows it:
+    nobody knows what was reported in between, and of which epoch a waiting position is.
+    """
     if sequence > known.sequence + MAX_SEQUENCE_LEAP:
         raise SequenceTooFarAhead
-    epoch = max(known.epoch, sequence) if state in WITHDRAWN else known.epoch
-    if _precedence(sequence, state) > _precedence(known.sequence, known.state):
-        return Permission(state=state, sequence=sequence, epoch=epoch)
-    return Permission(state=known.state, sequence=known.sequence, epoch=epoch)
+    counts = _precedence(sequence, state) > _precedence(known.sequence, known.state)
+    withdraws = state in WITHDRAWN or (known.restored and counts)
+    epoch = max(known.epoch, sequence) if withdraws else known.epoch
+    if not counts:
+        return replace(known, epoch=epoch)
+    lease = LEASES.get(state)
+    return Permission(
+        state=state, sequence=sequence, epoch=epoch, lease_until=now + lease if lease else None
+    )
+
+
+def is_renewal(before: Permission, after: Permission, now: datetime) -> bool:
+    """Whether a report only says that all is as it was: then it need not be written at once."""
+    unchanged = (before.at(now).state, before.epoch) == (after.state, after.epoch)
+    return unchanged and not before.restored
 
 
 def _precedence(sequence: int, state: State) -> tuple[int, int]:
@@ -90,17 +131,23 @@ class Feature:
     because: str | None = None
 
 
-def features(permission: Permission) -> list[Feature]:
-    """What the permission leaves available; limits are named with their reason."""
+PRECISE = frozenset({State.PRECISE, State.PRECISE_ONCE})
+
+
+def features(permission: Permission, *, restricted: bool = False) -> list[Feature]:
+    """What a permission leaves available; limits are named with their reason.
+
+    It is the permission as it is now: see `Permission.at`. A person may have restricted all
+    processing of theirs: then that is the reason, whatever the phone permits.
+    """
     state = permission.state
     located = state not in WITHDRAWN and state is not State.UNKNOWN
-    precise = state in {State.PRECISE, State.PRECISE_ONCE}
+    because = "processing-restricted" if restricted else f"permission-{state.replace('_', '-')}"
     return [
-        _feature("location-check-in", state, available=located),
-        _feature("precise-location", state, available=precise),
+        _feature("location-check-in", because, available=located and not restricted),
+        _feature("precise-location", because, available=state in PRECISE and not restricted),
     ]
 
 
-def _feature(name: str, state: State, *, available: bool) -> Feature:
-    because = None if available else f"permission-{state.value.replace('_', '-')}"
-    return Feature(name=name, available=available, because=because)
+def _feature(name: str, because: str, *, available: bool) -> Feature:
+    return Feature(name=name, available=available, because=None if available else because)

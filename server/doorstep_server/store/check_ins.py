@@ -12,20 +12,39 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Row, insert, literal, select, tuple_
+from sqlalchemy import Connection, Date, Insert, Row, delete, insert, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from doorstep_geofences import Outcome, Reason
 from doorstep_server.privacy import permission
+from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import CheckInRecord, Evidence, Minimized, Receipt, Tally
+from doorstep_server.privacy.minimize import (
+    CheckInRecord,
+    Evidence,
+    ExactPosition,
+    Minimized,
+    Receipt,
+    Tally,
+)
+from doorstep_server.privacy.permission import Permission
+from doorstep_server.privacy.personal import (
+    SubjectDetails,
+    unseal_device_details,
+    unseal_subject_details,
+)
+from doorstep_server.privacy.seals import BrokenSeal
+from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
-from doorstep_server.store.schema import check_ins, receipts, tallies
+from doorstep_server.store.schema import check_ins, exact_positions, receipts, tallies
+from doorstep_server.store.tokens import NextNumbers, next_tokens, rows_of
+
+T = TypeVar("T")
 
 _REASONS = {reason.value: reason for reason in Reason}
 
@@ -36,6 +55,7 @@ class Proposal:
 
     tenant_id: UUID
     subject_id: UUID
+    subject_keys: SubjectKeys = field(repr=False)
     #: the token that it came with
     kid: str = field(repr=False)
     id: UUID
@@ -47,9 +67,14 @@ class Proposal:
     age_s: float
     #: None when the tenant has no such purpose
     purpose: str | None
-    day: date
+    received_at: datetime
     #: what to write, or the code of a refusal that only a receipt comes before
     outcome: Minimized | str
+
+    @property
+    def day(self) -> date:
+        """The day on which it came."""
+        return self.received_at.date()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,9 +98,12 @@ ID_REUSED = "id-reused"
 TOO_OLD = "too-old"
 DEVICE_REVOKED = "device-revoked"
 UNAUTHORIZED = "unauthorized"
+RESTRICTED = "purpose-restricted"
 
 
-def commit_group(connection: Connection, proposals: Sequence[Proposal]) -> list[Settled | Refused]:
+def commit_group(
+    connection: Connection, proposals: Sequence[Proposal], numbers: NextNumbers
+) -> list[Settled | Refused]:
     """Settle proposals of any tenants, in their order, in the caller's write transaction."""
     locks.recording(connection, {(p.tenant_id, p.subject_id) for p in proposals})
     order = sorted(range(len(proposals)), key=lambda i: proposals[i].tenant_id)
@@ -85,7 +113,7 @@ def commit_group(connection: Connection, proposals: Sequence[Proposal]) -> list[
         places = list(indexes)
         results = _settle(connection, tenant_id, [proposals[i] for i in places], writes)
         settled.update(zip(places, results, strict=True))
-    writes.execute(connection)
+    writes.execute(connection, numbers)
     return [settled[i] for i in range(len(proposals))]
 
 
@@ -113,6 +141,8 @@ class _Group:
 
     answered: dict[bytes, Settled]
     standing: dict[str, Standing]
+    #: what the standings say, by token
+    opened: dict[str, tuple[Permission, SubjectDetails]] = field(default_factory=dict)
     accepted: list[Minimized] = field(default_factory=list)
     counts: Counter[Tally] = field(default_factory=Counter)
 
@@ -124,14 +154,35 @@ class _Group:
         before = self.answered.get(proposal.receipt_key)
         if before is not None:
             return _replay(before, proposal)
-        refusal = permission.refusal(
-            standing.permission, epoch=proposal.epoch, age_s=proposal.age_s
-        )
+        held = self._permitted(proposal, standing)
+        if held is None:
+            return Refused(code=UNAUTHORIZED)
+        refusal = _refusal(proposal, *held)
         if refusal is not None:
             return self._refuse(proposal, refusal)
-        if isinstance(proposal.outcome, str):
-            return self._refuse(proposal, proposal.outcome)
-        return self._accept(proposal.outcome)
+        assert isinstance(proposal.outcome, Minimized)
+        precise = held[0].state in permission.PRECISE
+        return self._accept(proposal.outcome if precise else proposal.outcome.without_exact())
+
+    def _permitted(
+        self, proposal: Proposal, standing: Standing
+    ) -> tuple[Permission, SubjectDetails] | None:
+        """What the device's owner permits; None where the key does not open it."""
+        known = self.opened.get(proposal.kid)
+        if known is None:
+            try:
+                known = (
+                    unseal_device_details(
+                        proposal.subject_keys, standing.device_id, standing.device_sealed
+                    ).permission.at(proposal.received_at),
+                    unseal_subject_details(
+                        proposal.subject_keys, standing.subject_id, standing.subject_sealed
+                    ),
+                )
+            except BrokenSeal:
+                return None
+            self.opened[proposal.kid] = known
+        return known
 
     def _refuse(self, proposal: Proposal, code: str) -> Refused:
         if proposal.purpose is not None:
@@ -147,6 +198,16 @@ class _Group:
             receipt=minimized.receipt, record=minimized.record, replayed=True
         )
         return settled
+
+
+def _refusal(proposal: Proposal, permitted: Permission, details: SubjectDetails) -> str | None:
+    """Permission first, then the person's restrictions, then what was found before."""
+    refusal = permission.refusal(permitted, epoch=proposal.epoch, age_s=proposal.age_s)
+    if refusal is not None:
+        return refusal
+    if proposal.purpose is not None and details.restricts(proposal.purpose):
+        return RESTRICTED
+    return proposal.outcome if isinstance(proposal.outcome, str) else None
 
 
 def _replay(before: Settled, proposal: Proposal) -> Settled | Refused:
@@ -168,8 +229,9 @@ class _Writes:
     """
 
     def __init__(self) -> None:
-        self._check_ins: list[dict[str, Any]] = []
+        self._stored: list[tuple[UUID, Minimized]] = []
         self._receipts: list[dict[str, Any]] = []
+        self._exact: list[dict[str, Any]] = []
         self._tallies: list[dict[str, Any]] = []
 
     def add(self, tenant_id: UUID, group: _Group) -> None:
@@ -177,15 +239,18 @@ class _Writes:
         for minimized in group.accepted:
             self._receipts.append(_row(tenant_id, minimized.receipt))
             if minimized.record is not None:
-                self._check_ins.append(_row(tenant_id, minimized.record))
+                self._stored.append((tenant_id, minimized))
+            if minimized.exact is not None:
+                self._exact.append(_row(tenant_id, minimized.exact))
         for tally, count in group.counts.items():
             self._tallies.append({**_row(tenant_id, tally), "count": count})
 
-    def execute(self, connection: Connection) -> None:
+    def execute(self, connection: Connection, numbers: NextNumbers) -> None:
         """Write them."""
         for statement, rows, key in (
-            (insert(check_ins), self._check_ins, itemgetter("tenant_id", "id")),
+            (insert(check_ins), self._check_ins(connection, numbers), _BY_ID),
             (insert(receipts), self._receipts, itemgetter("tenant_id", "key")),
+            (insert(exact_positions), self._exact, _BY_ID),
             (
                 _counting(connection.dialect.name),
                 self._tallies,
@@ -195,8 +260,21 @@ class _Writes:
             if rows:
                 connection.execute(statement, sorted(rows, key=key))
 
+    def _check_ins(self, connection: Connection, numbers: NextNumbers) -> list[dict[str, Any]]:
+        """The rows of check-ins, each with the next token of its person's."""
+        wanted = [(tenant_id, m.tokens) for tenant_id, m in self._stored if m.tokens is not None]
+        tokens = next_tokens(connection, wanted, numbers) if wanted else []
+        return [
+            {**_row(tenant_id, minimized.record), "token": token}
+            for (tenant_id, minimized), token in zip(self._stored, tokens, strict=True)
+            if minimized.record is not None
+        ]
 
-def _row(tenant_id: UUID, value: CheckInRecord | Receipt | Tally) -> dict[str, Any]:
+
+_BY_ID = itemgetter("tenant_id", "id")
+
+
+def _row(tenant_id: UUID, value: CheckInRecord | Receipt | ExactPosition | Tally) -> dict[str, Any]:
     """Columns are named as the fields are: what has no field cannot be written."""
     return {"tenant_id": tenant_id, **{name: getattr(value, name) for name in value.__slots__}}
 
@@ -256,13 +334,14 @@ def _record(row: Row[Any]) -> CheckInRecord:
     return CheckInRecord(
         id=row.id,
         expires_on=row.expires_on,
-        subject_ref=row.subject_ref,
+        sealed=row.sealed,
         purpose=row.purpose,
         policy_version=row.policy_version,
         legal_basis=row.legal_basis,
         level=Level(row.level),
         site_id=row.site_id,
         site_version=row.site_version,
+        cell=row.cell,
         action=row.action,
         time=row.time,
         outcome=Outcome(row.outcome),
@@ -277,21 +356,18 @@ class Filter:
 
     #: rows that expired by this day are never read, deleted or not
     today: date
-    subject_ref: bytes | None = None
     site_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
 
 
+Place = tuple[datetime, UUID]
+
+
 def page(
-    connection: Connection,
-    tenant_id: UUID,
-    wanted: Filter,
-    *,
-    before: tuple[datetime, UUID] | None,
-    limit: int,
+    connection: Connection, tenant_id: UUID, wanted: Filter, *, before: Place | None, limit: int
 ) -> list[CheckInRecord]:
-    """Stored check-ins, newest time slot first."""
+    """Stored check-ins of everybody, newest time slot first."""
     query = select(check_ins).where(
         check_ins.c.tenant_id == tenant_id, *_conditions(wanted, before)
     )
@@ -299,25 +375,124 @@ def page(
     return [_record(row) for row in connection.execute(newest_first.limit(limit))]
 
 
-def accepted_next_to(
-    connection: Connection, tenant_id: UUID, wanted: Filter, at: datetime
+def page_of(
+    connection: Connection,
+    tenant_id: UUID,
+    wanted: Filter,
+    person: "PersonRows",
+    *,
+    before: Place | None,
+    limit: int,
 ) -> list[CheckInRecord]:
-    """Those of the wanted check-ins that were accepted next before and next after an instant."""
+    """Stored check-ins of one person, newest time slot first."""
+    found = [r for r in of_person(connection, tenant_id, person) if _is_wanted(r, wanted)]
+    found.sort(key=lambda record: (record.time, record.id), reverse=True)
+    rest = found if before is None else [r for r in found if (r.time, r.id) < before]
+    return rest[:limit]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersonRows:
+    """Where one person's rows can be: of which purposes, expiring on which days."""
+
+    keys: SubjectKeys = field(repr=False)
+    purposes: Sequence[str]
+    expires_on: Sequence[date]
+
+
+def of_person(connection: Connection, tenant_id: UUID, person: PersonRows) -> list[CheckInRecord]:
+    """All of a person's rows there."""
+    series = [
+        TokenSeries(person.keys, purpose, day)
+        for day in person.expires_on
+        for purpose in person.purposes
+    ]
+    return [_record(row) for row in rows_of(connection, tenant_id, series)]
+
+
+def in_order(
+    connection: Connection, tenant_id: UUID, after: tuple[date, UUID] | None, limit: int
+) -> list[CheckInRecord]:
+    """Everybody's rows, expired or not, in the order of expiry and id."""
+    query = select(check_ins).where(check_ins.c.tenant_id == tenant_id)
+    place = (check_ins.c.expires_on, check_ins.c.id)
+    if after is not None:
+        day, row_id = after
+        query = query.where(tuple_(*place) > tuple_(literal(day, Date()), literal(row_id, Id())))
+    return [_record(row) for row in connection.execute(query.order_by(*place).limit(limit))]
+
+
+def remove(
+    connection: Connection,
+    tenant_id: UUID,
+    records: Sequence[CheckInRecord],
+    receipt_keys: Sequence[bytes],
+) -> None:
+    """Remove rows with their exact positions, and receipts."""
+    for some in _batches(records):
+        places = [(record.expires_on, record.id) for record in some]
+        connection.execute(
+            delete(check_ins).where(
+                check_ins.c.tenant_id == tenant_id,
+                tuple_(check_ins.c.expires_on, check_ins.c.id).in_(places),
+            )
+        )
+        connection.execute(
+            delete(exact_positions).where(
+                exact_positions.c.tenant_id == tenant_id,
+                exact_positions.c.id.in_([record.id for record in some]),
+            )
+        )
+    for keys in _batches(receipt_keys):
+        connection.execute(
+            delete(receipts).where(receipts.c.tenant_id == tenant_id, receipts.c.key.in_(keys))
+        )
+
+
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as SQLite takes in one statement."""
+    return (values[i : i + 5_000] for i in range(0, len(values), 5_000))
+
+
+def find_exact(
+    connection: Connection, tenant_id: UUID, check_in_id: UUID, today: date
+) -> ExactPosition | None:
+    """The sealed exact position of a check-in, as long as it may be read."""
+    query = select(
+        exact_positions.c.id, exact_positions.c.expires_on, exact_positions.c.sealed
+    ).where(
+        exact_positions.c.tenant_id == tenant_id,
+        exact_positions.c.expires_on > today,
+        exact_positions.c.id == check_in_id,
+    )
+    row = connection.execute(query).mappings().first()
+    return ExactPosition(**row) if row else None
+
+
+def find(
+    connection: Connection, tenant_id: UUID, check_in_id: UUID, today: date
+) -> CheckInRecord | None:
+    """A stored check-in by its id."""
     query = select(check_ins).where(
         check_ins.c.tenant_id == tenant_id,
-        check_ins.c.outcome == Outcome.ACCEPTED.value,
-        *_conditions(wanted, None),
+        check_ins.c.expires_on > today,
+        check_ins.c.id == check_in_id,
     )
-    time = check_ins.c.time
-    before = query.where(time <= at).order_by(time.desc()).limit(1)
-    after = query.where(time > at).order_by(time).limit(1)
-    return [_record(row) for one in (before, after) for row in connection.execute(one)]
+    row = connection.execute(query).first()
+    return _record(row) if row else None
 
 
-def _conditions(wanted: Filter, before: tuple[datetime, UUID] | None) -> Iterator[Any]:
+def _is_wanted(record: CheckInRecord, wanted: Filter) -> bool:
+    return (
+        record.expires_on > wanted.today
+        and (wanted.site_id is None or record.site_id == wanted.site_id)
+        and (wanted.since is None or record.time >= wanted.since)
+        and (wanted.until is None or record.time < wanted.until)
+    )
+
+
+def _conditions(wanted: Filter, before: Place | None) -> Iterator[Any]:
     yield check_ins.c.expires_on > wanted.today
-    if wanted.subject_ref is not None:
-        yield check_ins.c.subject_ref == wanted.subject_ref
     if wanted.site_id is not None:
         yield check_ins.c.site_id == wanted.site_id
     if wanted.since is not None:

@@ -6,7 +6,9 @@ only the tenants of its `Reach`.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import date
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -74,6 +76,16 @@ class KeyTaken(Conflicted):
     """There is a row of this key, though none was found before: it was written meanwhile."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scrubbed:
+    """What can still hold what was deleted."""
+
+    #: the oldest day of the write-ahead log that the server keeps; None: nothing is in a log
+    wal_since: date | None
+    #: whether that could be found out
+    wal_known: bool
+
+
 class Database(ABC):
     """A database, opened for one process."""
 
@@ -110,6 +122,14 @@ class Database(ABC):
 
         For making the schema and changing it. What it reads and writes of tenants it must still
         name, with `Reach.enter`.
+        """
+
+    @abstractmethod
+    def scrub_now(self, days: Collection[date] | None) -> Scrubbed:
+        """Make what was deleted from tables about persons gone from their files, too.
+
+        Of check-ins those parts that expire on these days are scrubbed; None: all. Raises
+        `DatabaseUnavailable` when it cannot be done now, as long as old readers are there.
         """
 
     @abstractmethod

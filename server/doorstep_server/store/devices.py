@@ -1,13 +1,12 @@
-"""Enrolled devices, their tokens, and the permission that each reports."""
+"""Enrolled devices and their tokens. What is kept of a device is sealed under its subject's key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from doorstep_server.privacy.permission import Permission, State, after_report
 from doorstep_server.store import locks
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
@@ -20,10 +19,8 @@ class Device:
     device_id: UUID
     subject_id: UUID
     installation_label: bytes = field(repr=False)
-    platform: str
-    os_major: str
-    model: str
-    permission: Permission
+    #: `personal.DeviceDetails`, under the subject's key
+    sealed: bytes = field(repr=False)
     revoked: bool
 
 
@@ -37,7 +34,8 @@ class Token:
     fresh: bool
     device_id: UUID
     subject_id: UUID
-    groups: list[str]
+    #: `personal.SubjectDetails` of its subject, when the token was looked up
+    subject_sealed: bytes = field(default=b"", repr=False)
     revoked: bool = False
 
 
@@ -46,8 +44,11 @@ class Standing:
     """Whether a token's device may act, read in the transaction that acts on it."""
 
     device_id: UUID
+    subject_id: UUID
     revoked: bool
-    permission: Permission
+    #: `personal.DeviceDetails` and `personal.SubjectDetails`
+    device_sealed: bytes = field(repr=False)
+    subject_sealed: bytes = field(repr=False)
 
 
 def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
@@ -66,10 +67,7 @@ def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
             device_id=device.device_id,
             subject_id=device.subject_id,
             installation_label=device.installation_label,
-            platform=device.platform,
-            os_major=device.os_major,
-            model=device.model,
-            **_permission_values(device.permission),
+            sealed=device.sealed,
             revoked=device.revoked,
         )
     )
@@ -83,8 +81,8 @@ def find(connection: Connection, tenant_id: UUID, device_id: UUID) -> Device | N
     return _device(row) if row else None
 
 
-def page(
-    connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
+def in_order(
+    connection: Connection, tenant_id: UUID, after: UUID | None, limit: int
 ) -> list[Device]:
     """Devices in the order of their ids."""
     query = _devices(tenant_id)
@@ -112,22 +110,45 @@ def revoke(connection: Connection, tenant_id: UUID, device_id: UUID) -> bool:
     return True
 
 
-def report_permission(
-    connection: Connection, tenant_id: UUID, device_id: UUID, state: State, sequence: int
-) -> Permission:
-    """Take a report of the device. Once this is committed, no check-in it forbids is stored.
+def replace(connection: Connection, tenant_id: UUID, device_id: UUID, sealed: bytes) -> None:
+    """Store what is kept of a device anew. The caller holds the subject's lock.
 
-    The caller holds the subject's lock (`locks.changing`). Raises `permission.SequenceTooFarAhead`.
+    Once this is committed, no check-in is stored that it forbids.
     """
-    device = find(connection, tenant_id, device_id)
-    assert device is not None, "the caller was authenticated as this device"
-    permission = after_report(device.permission, state, sequence)
     connection.execute(
         update(devices)
         .where(devices.c.tenant_id == tenant_id, devices.c.device_id == device_id)
-        .values(**_permission_values(permission))
+        .values(sealed=sealed)
     )
-    return permission
+
+
+def locked(connection: Connection, tenant_id: UUID, device_ids: Sequence[UUID]) -> list[Device]:
+    """Devices as they are, and stay until the end of this transaction."""
+    these = devices.c.device_id.in_(device_ids)
+    owners = select(devices.c.subject_id).where(devices.c.tenant_id == tenant_id, these)
+    locks.changing(connection, tenant_id, connection.execute(owners).scalars().all())
+    return [_device(row) for row in connection.execute(_devices(tenant_id).where(these))]
+
+
+def replace_many(connection: Connection, tenant_id: UUID, sealed: Mapping[UUID, bytes]) -> None:
+    """Store what is kept of these devices anew, in the order of their ids: see `locked`."""
+    for device_id in sorted(sealed):
+        replace(connection, tenant_id, device_id, sealed[device_id])
+
+
+def remove_of(connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUID]) -> None:
+    """Remove the devices of these subjects, with their tokens."""
+    mine = devices.c.tenant_id == tenant_id
+    theirs = connection.execute(
+        select(devices.c.device_id).where(mine, devices.c.subject_id.in_(subject_ids))
+    ).scalars()
+    device_ids = list(theirs)
+    connection.execute(
+        delete(device_tokens).where(
+            device_tokens.c.tenant_id == tenant_id, device_tokens.c.device_id.in_(device_ids)
+        )
+    )
+    connection.execute(delete(devices).where(mine, devices.c.device_id.in_(device_ids)))
 
 
 def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> dict[str, Standing]:
@@ -136,20 +157,28 @@ def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> d
         select(
             device_tokens.c.kid,
             devices.c.device_id,
+            devices.c.subject_id,
             devices.c.revoked,
-            devices.c.permission,
-            devices.c.permission_sequence,
-            devices.c.permission_epoch,
+            devices.c.sealed.label("device_sealed"),
+            subjects.c.sealed.label("subject_sealed"),
         )
         .join_from(device_tokens, devices, _same_device())
+        .join(subjects, _same_subject())
         .where(
             device_tokens.c.tenant_id == tenant_id,
             devices.c.tenant_id == tenant_id,
+            subjects.c.tenant_id == tenant_id,
             device_tokens.c.kid.in_(kids),
         )
     )
     return {
-        row.kid: Standing(device_id=row.device_id, revoked=row.revoked, permission=_permission(row))
+        row.kid: Standing(
+            device_id=row.device_id,
+            subject_id=row.subject_id,
+            revoked=row.revoked,
+            device_sealed=row.device_sealed,
+            subject_sealed=row.subject_sealed,
+        )
         for row in connection.execute(query)
     }
 
@@ -200,9 +229,6 @@ def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> bool:
 
 def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | None:
     """A token with its device and the groups of its subject, whether revoked or not."""
-    same_subject = (subjects.c.tenant_id == devices.c.tenant_id) & (
-        subjects.c.subject_id == devices.c.subject_id
-    )
     query = (
         select(
             device_tokens.c.kid,
@@ -211,10 +237,10 @@ def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | Non
             devices.c.device_id,
             devices.c.subject_id,
             devices.c.revoked,
-            subjects.c.groups,
+            subjects.c.sealed.label("subject_sealed"),
         )
         .join_from(device_tokens, devices, _same_device())
-        .join(subjects, same_subject)
+        .join(subjects, _same_subject())
         .where(
             device_tokens.c.tenant_id == tenant_id,
             devices.c.tenant_id == tenant_id,
@@ -224,6 +250,12 @@ def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | Non
     )
     row = connection.execute(query).mappings().first()
     return Token(**row) if row else None
+
+
+def _same_subject() -> Any:
+    return (subjects.c.tenant_id == devices.c.tenant_id) & (
+        subjects.c.subject_id == devices.c.subject_id
+    )
 
 
 def _same_device() -> Any:
@@ -241,23 +273,6 @@ def _device(row: Row[Any]) -> Device:
         device_id=row.device_id,
         subject_id=row.subject_id,
         installation_label=row.installation_label,
-        platform=row.platform,
-        os_major=row.os_major,
-        model=row.model,
-        permission=_permission(row),
+        sealed=row.sealed,
         revoked=row.revoked,
     )
-
-
-def _permission(row: Any) -> Permission:
-    return Permission(
-        state=State(row.permission), sequence=row.permission_sequence, epoch=row.permission_epoch
-    )
-
-
-def _permission_values(permission: Permission) -> dict[str, Any]:
-    return {
-        "permission": permission.state.value,
-        "permission_sequence": permission.sequence,
-        "permission_epoch": permission.epoch,
-    }

@@ -1,6 +1,7 @@
 """Enrollment codes: single-use, short-lived, stored as a label only."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -63,19 +64,16 @@ class Attempt:
 
 
 def redeem(connection: Connection, tenant_id: UUID, attempt: Attempt) -> Device | Refusal:
-    """Enroll a device with a code, or find again the one that this installation made with it.
-
-    The device's subject is the code's, whatever the attempt says.
-    """
+    """Enroll a device with a code, or find again the one that this installation made with it."""
     locks.configuring(connection, tenant_id)
-    code = _find(connection, tenant_id, attempt.code_label)
-    if code is None:
+    code = find(connection, tenant_id, attempt.code_label)
+    if code is None or code.subject_id != attempt.device.subject_id:
         return Refusal.INVALID
     if code.used_at is not None:
         return _again(connection, tenant_id, code, attempt)
     if attempt.now >= code.expires_at:
         return Refusal.INVALID
-    device = replace(attempt.device, subject_id=code.subject_id)
+    device = attempt.device
     devices.add(connection, tenant_id, device)
     devices.add_token(connection, tenant_id, attempt.token)
     _mark_used(connection, tenant_id, attempt)
@@ -96,7 +94,8 @@ def _again(
     return device
 
 
-def _find(connection: Connection, tenant_id: UUID, code_label: bytes) -> Code | None:
+def find(connection: Connection, tenant_id: UUID, code_label: bytes) -> Code | None:
+    """A code by its label, whether it may still be used or not."""
     query = select(
         enrollment_codes.c.code_label,
         enrollment_codes.c.subject_id,
@@ -120,5 +119,15 @@ def _mark_used(connection: Connection, tenant_id: UUID, attempt: Attempt) -> Non
             installation_label=attempt.device.installation_label,
             device_id=attempt.device.device_id,
             used_at=attempt.now,
+        )
+    )
+
+
+def remove_of(connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUID]) -> None:
+    """Remove the codes that were issued for these subjects."""
+    connection.execute(
+        delete(enrollment_codes).where(
+            enrollment_codes.c.tenant_id == tenant_id,
+            enrollment_codes.c.subject_id.in_(subject_ids),
         )
     )

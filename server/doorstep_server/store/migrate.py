@@ -11,6 +11,10 @@ class SchemaOutdated(RuntimeError):
     """The database's schema is not this version's."""
 
 
+class CannotMigrate(RuntimeError):
+    """What is in the database cannot be brought to this version's schema."""
+
+
 class ForeignDatabase(RuntimeError):
     """The database belongs to something else."""
 

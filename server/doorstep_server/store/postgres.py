@@ -5,9 +5,10 @@ Every transaction begins by taking the role `doorstep_app` and naming its tenant
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from datetime import date
 from typing import Any, TypeVar
 
 import asyncpg
@@ -19,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from doorstep_server.store import grants, isolation, migrate
+from doorstep_server.store import grants, isolation, migrate, scrubbing
 from doorstep_server.store.database import (
     WAIT_S,
     AccessRefused,
@@ -29,10 +30,12 @@ from doorstep_server.store.database import (
     DatabaseUnavailable,
     KeyTaken,
     LoginRefused,
+    Scrubbed,
     StoreFunction,
     UnsupportedDatabase,
 )
 from doorstep_server.store.reach import NOTHING, OWNER, Reach
+from doorstep_server.store.scrubbing import Connecting
 
 T = TypeVar("T")
 
@@ -98,6 +101,23 @@ class PostgresDatabase(Database):
         # to change a schema may take as long as it takes
         engine = _for_writing(_single(self._admin_url, command_timeout_s=None))
         return _apart(lambda: _run_once(engine, OWNER, alone))
+
+    def scrub_now(self, days: Collection[date] | None) -> Scrubbed:
+        """The tables are written anew: a deleted row's bytes would stay in its page."""
+        return _apart(lambda: scrubbing.scrub(self._single_for_much, days))
+
+    @asynccontextmanager
+    async def _single_for_much(self) -> AsyncIterator[Connecting]:
+        """What writes a table anew may take as long as it takes."""
+        engine = _for_writing(_single(self._url, command_timeout_s=None))
+
+        async def run(function: StoreFunction[Any]) -> Any:
+            return await _run(engine, NOTHING, function)
+
+        try:
+            yield run
+        finally:
+            await engine.dispose()
 
     def exists(self) -> bool:
         """Whether there is a schema in the database."""

@@ -46,6 +46,11 @@ deployment = Table(
         autoincrement=False,
     ),
     Column("keyring_id", Id, nullable=False),
+    Column("database_id", Id, nullable=False),
+    # that of the keyring, when this database last had to know of a change there
+    Column("keyring_generation", BigInteger, nullable=False),
+    # a backup: what has changed since is not in it
+    Column("is_copy", Boolean, nullable=False),
 )
 
 tenants = Table(
@@ -59,6 +64,8 @@ tenants = Table(
     # none: how fast people travel is not asked
     Column("max_speed_kmh", Integer, server_default="1000"),
     Column("max_site_area_km2", Integer, nullable=False, server_default="10000000"),
+    # the most that any purpose may store of a place
+    Column("max_level", String(8), nullable=False, server_default="cell"),
 )
 
 changes = Table(
@@ -142,9 +149,8 @@ subjects = Table(
     metadata,
     Column("tenant_id", Id, primary_key=True),
     Column("subject_id", Id, primary_key=True),
-    Column("external_id", String(200), nullable=False),
-    Column("groups", JSON, nullable=False),
-    UniqueConstraint("tenant_id", "external_id"),
+    # groups and restrictions, under the person's key; their external id is in the keyring
+    Column("sealed", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -169,14 +175,11 @@ devices = Table(
     Column("device_id", Id, primary_key=True),
     Column("subject_id", Id, nullable=False),
     Column("installation_label", LargeBinary(32), nullable=False),
-    Column("platform", String(16), nullable=False),
-    Column("os_major", String(16), nullable=False),
-    Column("model", String(64), nullable=False),
-    Column("permission", String(16), nullable=False),
-    Column("permission_sequence", BigInteger, nullable=False),
-    Column("permission_epoch", BigInteger, nullable=False),
+    # what it is and what its owner permits, under the person's key
+    Column("sealed", LargeBinary, nullable=False),
     Column("revoked", Boolean, nullable=False),
     Index("ix_devices_installation", "tenant_id", "installation_label"),
+    Index("ix_devices_subject", "tenant_id", "subject_id"),
     sqlite_with_rowid=False,
 )
 
@@ -199,20 +202,26 @@ check_ins = Table(
     Column("tenant_id", Id, primary_key=True),
     Column("expires_on", Date, primary_key=True),
     Column("id", Id, primary_key=True),
-    Column("subject_ref", LargeBinary(32), nullable=False),
+    # whose row it is, for those who have the keyring: see `privacy.unlinkable`
+    Column("token", LargeBinary(16), nullable=False),
+    Column("sealed", LargeBinary(44), nullable=False),
     Column("purpose", String(64), nullable=False),
     Column("policy_version", Integer, nullable=False),
     Column("legal_basis", String(40), nullable=False),
     Column("level", String(8), nullable=False),
-    Column("site_id", Id, nullable=False),
-    Column("site_version", Integer, nullable=False),
+    Column("site_id", Id),
+    Column("site_version", Integer),
+    # H3, resolution 7
+    Column("cell", BigInteger),
     Column("action", String(3)),
     Column("time", Instant, nullable=False),
     Column("outcome", String(10), nullable=False),
     Column("reason", String(32), nullable=False),
     Column("evidence", String(8), nullable=False),
     Index("ix_check_ins_time", "tenant_id", "time", "id"),
-    Index("ix_check_ins_subject", "tenant_id", "subject_ref", "time"),
+    UniqueConstraint("tenant_id", "token", "expires_on"),
+    CheckConstraint("(site_id IS NULL) <> (cell IS NULL)", name="site_or_cell"),
+    CheckConstraint("(site_id IS NULL) = (site_version IS NULL)", name="site_with_version"),
     sqlite_with_rowid=False,
     # by week, with a default for what lies further ahead: see `retention`
     postgresql_partition_by="RANGE (expires_on)",
@@ -239,5 +248,53 @@ tallies = Table(
     Column("purpose", String(64), primary_key=True),
     Column("reason", String(32), primary_key=True),
     Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+exact_positions = Table(
+    "exact_positions",
+    metadata,
+    Column("tenant_id", Id, primary_key=True),
+    Column("expires_on", Date, primary_key=True),
+    # that of the check-in
+    Column("id", Id, primary_key=True),
+    # under the person's key of the day, which is destroyed at the latest when this expires
+    Column("sealed", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("tenant_id", Id, primary_key=True),
+    # random, and known to who asked: with it the receipt can be fetched
+    Column("erasure_id", Id, primary_key=True),
+    # whom it is about, until it is done
+    Column("subject_id", Id),
+    Column("asked_on", Date, nullable=False),
+    # says what was done, signed, without saying to whom; none until it is done
+    Column("receipt", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("tenant_id", Id, primary_key=True),
+    Column("hold_id", Id, primary_key=True),
+    Column("subject_id", Id, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("expires_on", Date, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+held_check_ins = Table(
+    "held_check_ins",
+    metadata,
+    Column("tenant_id", Id, primary_key=True),
+    Column("hold_id", Id, primary_key=True),
+    # random: nothing of the check-in but its sealed row is kept
+    Column("held_id", Id, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -8,9 +8,10 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from doorstep_server.store.database import (
     DatabaseDamaged,
     DatabaseUnavailable,
     KeyTaken,
+    Scrubbed,
     StoreFunction,
 )
 from doorstep_server.store.reach import NOTHING, OWNER, Reach
@@ -35,6 +37,9 @@ from doorstep_server.store.reach import NOTHING, OWNER, Reach
 T = TypeVar("T")
 
 READERS = 4
+#: readers are done with the state that they look at within this, or are asked about later
+SCRUBBING_WAIT_S = 20.0
+_EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
 class SqliteDatabase(Database):
@@ -89,6 +94,19 @@ class SqliteDatabase(Database):
         """The file's owner is who runs this; a file that is not there is made, theirs alone."""
         self._file.touch(mode=0o600, exist_ok=True)
         return self.write_now(OWNER, function)
+
+    def scrub_now(self, days: Collection[date] | None) -> Scrubbed:
+        """Deleted rows are overwritten in the file already; the write-ahead log is emptied."""
+        del days
+        until = time.monotonic() + SCRUBBING_WAIT_S
+        while True:
+            with self._one_writer, closing(self._writer.raw_connection()) as connection:
+                busy, *_ = connection.cursor().execute(_EMPTY_WAL).fetchone()
+            if not busy:
+                return Scrubbed(wal_since=None, wal_known=True)
+            if time.monotonic() > until:
+                raise DatabaseUnavailable("readers hold the write-ahead log")
+            time.sleep(0.05)
 
     def exists(self) -> bool:
         """Whether there is a file with a schema in it."""

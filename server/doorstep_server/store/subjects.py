@@ -1,84 +1,81 @@
-"""Subjects: the people, known by the tenant's external id only."""
+"""Subjects: the people, known here by their id only. Their external ids are in the keyring.
+
+What is kept of them beside is sealed; who has their keys seals and unseals it.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from doorstep_server.store.schema import subjects
 from doorstep_server.store.tenants import note_change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """A person, as far as Doorstep knows them."""
+class StoredSubject:
+    """A person, as the database knows them."""
 
     subject_id: UUID
-    external_id: str
-    #: which sites with groups they may check in at
-    groups: list[str]
+    #: `personal.SubjectDetails`
+    sealed: bytes = field(repr=False)
 
 
-def get_or_add(connection: Connection, tenant_id: UUID, subject: Subject) -> tuple[Subject, bool]:
-    """The subject with this external id and True, or a new one as given and False."""
-    query = select(subjects).where(
-        subjects.c.tenant_id == tenant_id, subjects.c.external_id == subject.external_id
+def get_or_add(
+    connection: Connection, tenant_id: UUID, subject: StoredSubject
+) -> tuple[StoredSubject, bool]:
+    """The subject as it is stored and True, or newly added as given and False."""
+    inserting = postgresql if connection.dialect.name == "postgresql" else sqlite
+    added = connection.execute(
+        inserting.insert(subjects)
+        .values(tenant_id=tenant_id, subject_id=subject.subject_id, sealed=subject.sealed)
+        .on_conflict_do_nothing(index_elements=["tenant_id", "subject_id"])
+    )
+    if added.rowcount:
+        return subject, False
+    stored = find(connection, tenant_id, subject.subject_id)
+    assert stored is not None
+    return stored, True
+
+
+def find(connection: Connection, tenant_id: UUID, subject_id: UUID) -> StoredSubject | None:
+    """A subject by its id."""
+    query = select(subjects.c.subject_id, subjects.c.sealed).where(
+        subjects.c.tenant_id == tenant_id, subjects.c.subject_id == subject_id
     )
     row = connection.execute(query).first()
-    if row is not None:
-        return _subject(row), True
-    connection.execute(
-        insert(subjects).values(
-            tenant_id=tenant_id,
-            subject_id=subject.subject_id,
-            external_id=subject.external_id,
-            groups=subject.groups,
-        )
-    )
-    return subject, False
-
-
-def find(connection: Connection, tenant_id: UUID, subject_id: UUID) -> Subject | None:
-    """A subject by its id."""
-    return find_many(connection, tenant_id, [subject_id]).get(subject_id)
-
-
-def find_many(
-    connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUID]
-) -> dict[UUID, Subject]:
-    """The subjects with these ids."""
-    query = select(subjects).where(
-        subjects.c.tenant_id == tenant_id, subjects.c.subject_id.in_(subject_ids)
-    )
-    return {row.subject_id: _subject(row) for row in connection.execute(query)}
+    return StoredSubject(subject_id=row.subject_id, sealed=row.sealed) if row else None
 
 
 def page(
     connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
-) -> list[Subject]:
+) -> list[StoredSubject]:
     """Subjects in the order of their ids."""
-    query = select(subjects).where(subjects.c.tenant_id == tenant_id)
+    query = select(subjects.c.subject_id, subjects.c.sealed).where(
+        subjects.c.tenant_id == tenant_id
+    )
     if after is not None:
         query = query.where(subjects.c.subject_id > after)
     rows = connection.execute(query.order_by(subjects.c.subject_id).limit(limit))
-    return [_subject(row) for row in rows]
+    return [StoredSubject(subject_id=row.subject_id, sealed=row.sealed) for row in rows]
 
 
-def set_groups(
-    connection: Connection, tenant_id: UUID, subject_id: UUID, groups: list[str]
-) -> Subject | None:
-    """Say anew which groups a subject belongs to; None when there is no such subject."""
-    changed = connection.execute(
+def replace(connection: Connection, tenant_id: UUID, subject: StoredSubject) -> None:
+    """Store what is kept of a subject anew. The caller holds the subject's lock."""
+    connection.execute(
         update(subjects)
-        .where(subjects.c.tenant_id == tenant_id, subjects.c.subject_id == subject_id)
-        .values(groups=groups)
+        .where(subjects.c.tenant_id == tenant_id, subjects.c.subject_id == subject.subject_id)
+        .values(sealed=subject.sealed)
     )
-    if changed.rowcount:
-        note_change(connection, tenant_id)
-    return find(connection, tenant_id, subject_id)
+    note_change(connection, tenant_id)
 
 
-def _subject(row: Row[Any]) -> Subject:
-    return Subject(subject_id=row.subject_id, external_id=row.external_id, groups=row.groups)
+def remove(connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUID]) -> None:
+    """Remove subjects. Their devices are another table's."""
+    connection.execute(
+        delete(subjects).where(
+            subjects.c.tenant_id == tenant_id, subjects.c.subject_id.in_(subject_ids)
+        )
+    )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, insert, select, update
 
+from doorstep_server.privacy.levels import Level
 from doorstep_server.store.schema import changes, deployment, tenants
 
 
@@ -34,16 +35,47 @@ class Limits:
     max_speed_kmh: int | None = 1_000
     #: a larger site is refused; the default stops what is as large as a continent
     max_site_area_km2: int = 10_000_000
+    #: the most that any purpose may store of a place; exact positions are off unless switched on
+    max_level: Level = Level.CELL
 
 
-def bind_keyring(connection: Connection, keyring_id: UUID) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """Which keyring this database belongs to, and how much of it this database knows of."""
+
+    keyring_id: UUID
+    database_id: UUID
+    keyring_generation: int
+    #: this is a copy of a database that may have gone on
+    is_copy: bool = False
+
+
+def bind_keyring(connection: Connection, binding: Binding) -> None:
     """Remember which keyring this database belongs to."""
-    connection.execute(insert(deployment).values(only=1, keyring_id=keyring_id))
+    connection.execute(insert(deployment).values(only=1, **asdict(binding)))
 
 
-def keyring_id(connection: Connection) -> UUID | None:
+def binding(connection: Connection) -> Binding | None:
     """The keyring this database belongs to; None before `doorstep init`."""
-    return connection.execute(select(deployment.c.keyring_id)).scalar()
+    row = connection.execute(select(deployment)).mappings().first()
+    return Binding(**{k: v for k, v in row.items() if k != "only"}) if row else None
+
+
+def note_keyring(connection: Connection, generation: int) -> None:
+    """This database knows of what is in the keyring, up to a generation.
+
+    From now on a keyring that is older is not the one that belongs to it.
+    """
+    connection.execute(
+        update(deployment)
+        .where(deployment.c.keyring_generation < generation)
+        .values(keyring_generation=generation)
+    )
+
+
+def mark_copy(connection: Connection, *, is_copy: bool) -> None:
+    """Say whether this database is a copy that has to be swept before it is used."""
+    connection.execute(update(deployment).values(is_copy=is_copy))
 
 
 def add(connection: Connection, tenant: Tenant) -> None:
@@ -85,10 +117,15 @@ def _tenants() -> Select[Any]:
 
 def limits(connection: Connection, tenant_id: UUID) -> Limits:
     """A tenant's limits."""
-    query = select(tenants.c.max_speed_kmh, tenants.c.max_site_area_km2).where(
+    query = select(tenants.c.max_speed_kmh, tenants.c.max_site_area_km2, tenants.c.max_level).where(
         tenants.c.tenant_id == tenant_id
     )
-    return Limits(**connection.execute(query).mappings().one())
+    row = connection.execute(query).one()
+    return Limits(
+        max_speed_kmh=row.max_speed_kmh,
+        max_site_area_km2=row.max_site_area_km2,
+        max_level=Level(row.max_level),
+    )
 
 
 def set_limits(connection: Connection, tenant_id: UUID, wanted: Limits) -> None:

@@ -1,5 +1,7 @@
 """What revision 0001 makes on PostgreSQL besides tables: rights, row level security, partitions."""
 
+from collections.abc import Mapping, Sequence
+
 from alembic import op
 
 #: what the server's transactions may do with each table; check-ins are never changed
@@ -34,9 +36,9 @@ _LOOKED_UP = """
 """
 
 
-def secure() -> None:
+def secure(rights_of: Mapping[str, str] = RIGHTS) -> None:
     """Rights of the role doorstep_app, and row level security that binds even the owner."""
-    for table, rights in RIGHTS.items():
+    for table, rights in rights_of.items():
         op.execute(f"GRANT {rights} ON {table} TO doorstep_app")
         if table not in _SHARED:
             op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
@@ -45,12 +47,14 @@ def secure() -> None:
                 f"CREATE POLICY named_tenants ON {table} TO doorstep_app "
                 f"USING ({_NAMED}) WITH CHECK ({_NAMED})"
             )
+    if "tenants" not in rights_of:
+        return
     op.execute(
         f"CREATE POLICY looked_up ON tenants FOR SELECT TO doorstep_app USING ({_LOOKED_UP})"
     )
 
 
-def partition() -> None:
+def partition(without_statistics: Sequence[str] = ()) -> None:
     """The default partition, and what makes and drops the weekly ones.
 
     Only the owner may do that, so these functions run with the owner's rights, and each does one
@@ -59,8 +63,14 @@ def partition() -> None:
     """
     schema = op.get_bind().exec_driver_sql("SELECT quote_ident(current_schema())").scalar()
     op.execute("CREATE TABLE check_ins_default PARTITION OF check_ins DEFAULT")
+    for column in without_statistics:
+        op.execute(f"ALTER TABLE check_ins_default ALTER COLUMN {column} SET STATISTICS 0")
     for function, arguments, body in (
-        ("doorstep_make_partitions", "first date, last date", _MAKE),
+        (
+            "doorstep_make_partitions",
+            "first date, last date",
+            _MAKE.replace("-- statistics", "\n".join(map(_no_statistics, without_statistics))),
+        ),
         ("doorstep_drop_expired", "today date", _DROP),
     ):
         # a lock that is not had at once must not make check-ins queue behind it
@@ -71,6 +81,12 @@ def partition() -> None:
         )
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO doorstep_app")
+
+
+def _no_statistics(column: str) -> str:
+    """A partition does not take this over from its table."""
+    said = f"ALTER TABLE %I ALTER COLUMN {column} SET STATISTICS 0"
+    return f"EXECUTE format('{said}', name);"
 
 
 def unpartition() -> None:
@@ -89,6 +105,7 @@ BEGIN
         IF to_regclass(quote_ident(name)) IS NULL THEN
             -- attached when it is whole: that locks the table less than making it a part at once
             EXECUTE format('CREATE TABLE %I (LIKE check_ins INCLUDING ALL)', name);
+            -- statistics
             LOCK TABLE check_ins_default IN ACCESS EXCLUSIVE MODE;
             EXECUTE format(
                 'WITH moved AS (DELETE FROM check_ins_default WHERE expires_on >= %L '

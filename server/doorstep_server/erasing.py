@@ -1,0 +1,190 @@
+"""Erasing a person, in steps that can each be taken again: killed at any moment, it goes on.
+
+    intent (no device is left that could check in) → rows, receipts, exact positions, found by
+    their tokens → physically gone from the database's files → the key → a signed receipt
+
+When the key is destroyed, what is left of the person in backups and in write-ahead logs is
+nobody's. The receipt says what was done and what may still be where, and not to whom.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from doorstep_server.keyring import Keyring
+from doorstep_server.policies import LONGEST_RETENTION_DAYS
+from doorstep_server.privacy import labels
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
+from doorstep_server.privacy.minimize import CheckInRecord
+from doorstep_server.store import Connection, check_ins, people, purposes, tenants
+from doorstep_server.store.check_ins import PersonRows
+from doorstep_server.store.database import Database, Scrubbed
+from doorstep_server.store.people import Erasure
+from doorstep_server.store.reach import DIRECTORY, Reach
+
+#: rows removed in one transaction: some milliseconds
+AT_ONCE = 500
+#: whoever keeps copies of the keyring lets go of them by then, or an erasure is none
+KEYRING_COPIES_DAYS = 7
+
+
+class DeletionReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion receipt says. Nothing in it is about a person."""
+
+    erasure_id: UUID
+    asked_on: date
+    done_on: date
+    #: from these tables of the database and its files
+    removed: Sequence[str]
+    #: the day since which the database's write-ahead log may still hold ciphertext of it; None
+    #: where it holds nothing, or where that could not be found out
+    wal_since: date | None
+    wal_known: bool
+    #: the keys are destroyed; copies of the keyring must not be older than so many days
+    keyring_copies_gone_after: date
+
+
+_REMOVED = (
+    "check_ins",
+    "receipts",
+    "exact_positions",
+    "subjects",
+    "devices",
+    "device_tokens",
+    "enrollment_codes",
+    "keyring",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Eraser:
+    """Erases people of a deployment. Its calls wait: none belongs into the event loop."""
+
+    database: Database
+    keyring: Keyring = field(repr=False)
+
+    def ask(self, tenant_id: UUID, subject_id: UUID, today: date) -> Erasure:
+        """Begin: from when this returns nothing of the person is taken any more."""
+        wanted = new_erasure(subject_id, today)
+        return self.database.write_now(
+            Reach.of(tenant_id), lambda c: people.ask_erasure(c, tenant_id, wanted)
+        )
+
+    def finish_all(self, today: date) -> int:
+        """Go on with every erasure that was begun; how many were done.
+
+        Raises `DatabaseUnavailable`, `KeyringUnusable`: what was done till then stays done.
+        """
+        done = 0
+        for tenant in self.database.read_now(DIRECTORY, tenants.all_tenants):
+            tenant_id = tenant.tenant_id
+            begun = self.database.read_now(Reach.of(tenant_id), partial(_unfinished, tenant_id))
+            for erasure in begun:
+                self.finish(tenant_id, erasure, today)
+                done += 1
+        return done
+
+    def finish(self, tenant_id: UUID, erasure: Erasure, today: date) -> None:
+        """Take what steps are left."""
+        if erasure.subject_id is None:
+            return
+        keys = self.keyring.tenant(tenant_id, today)
+        days = self._remove_rows(tenant_id, keys, erasure.subject_id, today)
+        # those of a run that was killed are not known any more
+        scrubbed = self.database.scrub_now(days or None)
+        self.keyring.destroy_subject(keys, tenant_id, erasure.subject_id)
+        receipt = _signed(self.keyring, _receipt(erasure, scrubbed, today))
+        generation = self.keyring.head().generation
+
+        def finish(connection: Connection) -> None:
+            people.finish_erasure(connection, tenant_id, erasure.erasure_id, receipt)
+            tenants.note_keyring(connection, generation)
+
+        self.database.write_now(Reach.of(tenant_id), finish)
+        # the row that said whom it was about, before
+        self.database.scrub_now(())
+
+    def _remove_rows(
+        self, tenant_id: UUID, keys: TenantKeys, subject_id: UUID, today: date
+    ) -> set[date]:
+        """Remove a person's rows; the days on which they would have expired."""
+        subject = self.keyring.subject(tenant_id, subject_id)
+        if subject is None:
+            # the key is destroyed last of all, so there are none
+            return set()
+        reach, days = Reach.of(tenant_id), set[date]()
+        while True:
+            found = self.database.read_now(
+                reach, lambda c: _rows(c, tenant_id, subject.keys, today)
+            )
+            for start in range(0, len(found), AT_ONCE):
+                some = found[start : start + AT_ONCE]
+                receipts = [labels.receipt_key(keys, record.id) for record in some]
+
+                def remove(
+                    connection: Connection,
+                    some: Sequence[CheckInRecord] = some,
+                    receipts: Sequence[bytes] = receipts,
+                ) -> None:
+                    check_ins.remove(connection, tenant_id, some, receipts)
+
+                self.database.write_now(reach, remove)
+            days |= {record.expires_on for record in found}
+            if not found:
+                return days
+
+
+def _unfinished(tenant_id: UUID, connection: Connection) -> list[Erasure]:
+    return people.unfinished(connection, tenant_id)
+
+
+def new_erasure(subject_id: UUID, today: date) -> Erasure:
+    """An erasure with a fresh id."""
+    return Erasure(erasure_id=uuid4(), subject_id=subject_id, asked_on=today)
+
+
+def _rows(
+    connection: Connection, tenant_id: UUID, keys: SubjectKeys, today: date
+) -> list[CheckInRecord]:
+    """All of a person's rows: those that expired and were not removed yet, too."""
+    longest = LONGEST_RETENTION_DAYS
+    names = [purpose.name for purpose in purposes.all_purposes(connection, tenant_id)]
+    days = [today + timedelta(days=i) for i in range(-longest, longest + 1)]
+    person = PersonRows(keys=keys, purposes=names, expires_on=days)
+    return check_ins.of_person(connection, tenant_id, person)
+
+
+def _receipt(erasure: Erasure, scrubbed: Scrubbed, today: date) -> DeletionReceipt:
+    return DeletionReceipt(
+        erasure_id=erasure.erasure_id,
+        asked_on=erasure.asked_on,
+        done_on=today,
+        removed=_REMOVED,
+        wal_since=scrubbed.wal_since,
+        wal_known=scrubbed.wal_known,
+        keyring_copies_gone_after=today + timedelta(days=KEYRING_COPIES_DAYS),
+    )
+
+
+def _signed(keyring: Keyring, receipt: DeletionReceipt) -> bytes:
+    """A JWS in its compact form (RFC 7515, RFC 8037): any library can check it."""
+    key = Ed25519PrivateKey.from_private_bytes(keyring.signing_secret())
+    parts = [_base64(b'{"alg":"EdDSA"}'), _base64(msgspec.json.encode(receipt))]
+    return b".".join([*parts, _base64(key.sign(b".".join(parts)))])
+
+
+def public_key(keyring: Keyring) -> str:
+    """What deletion receipts are checked with: the `x` of a JWK (RFC 8037)."""
+    key = Ed25519PrivateKey.from_private_bytes(keyring.signing_secret()).public_key()
+    return _base64(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def _base64(value: bytes) -> bytes:
+    return urlsafe_b64encode(value).rstrip(b"=")

@@ -1,0 +1,93 @@
+"""All that is stored of a person, beside their check-ins: who there is, and removing them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+
+from doorstep_server.store import devices, enrollments, locks, subjects
+from doorstep_server.store.schema import erasures
+from doorstep_server.store.schema import subjects as subjects_table
+from doorstep_server.store.tenants import note_change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erasure:
+    """That a person is to be erased, or was."""
+
+    erasure_id: UUID
+    #: None when it is done
+    subject_id: UUID | None
+    asked_on: date
+    #: says what was done, signed; None until it is done
+    receipt: bytes | None = None
+
+
+def subject_ids(connection: Connection, tenant_id: UUID) -> set[UUID]:
+    """Every person of a tenant."""
+    query = select(subjects_table.c.subject_id).where(subjects_table.c.tenant_id == tenant_id)
+    return set(connection.execute(query).scalars())
+
+
+def remove(connection: Connection, tenant_id: UUID, gone: Sequence[UUID]) -> None:
+    """Remove people with their devices, tokens and codes. Their check-ins are another's work.
+
+    Once this is committed, nothing that their devices send is taken.
+    """
+    locks.changing(connection, tenant_id, gone)
+    devices.remove_of(connection, tenant_id, gone)
+    enrollments.remove_of(connection, tenant_id, gone)
+    subjects.remove(connection, tenant_id, gone)
+    note_change(connection, tenant_id)
+
+
+def ask_erasure(connection: Connection, tenant_id: UUID, erasure: Erasure) -> Erasure:
+    """Begin to erase a person; if that was begun before, it is the one that goes on.
+
+    From the commit on the person has no device that could check in.
+    """
+    assert erasure.subject_id is not None
+    locks.changing(connection, tenant_id, [erasure.subject_id])
+    begun = [e for e in unfinished(connection, tenant_id) if e.subject_id == erasure.subject_id]
+    if begun:
+        return begun[0]
+    remove(connection, tenant_id, [erasure.subject_id])
+    connection.execute(
+        insert(erasures).values(
+            tenant_id=tenant_id,
+            erasure_id=erasure.erasure_id,
+            subject_id=erasure.subject_id,
+            asked_on=erasure.asked_on,
+        )
+    )
+    return erasure
+
+
+def unfinished(connection: Connection, tenant_id: UUID) -> list[Erasure]:
+    """Erasures that were begun and are not done."""
+    query = select(
+        erasures.c.erasure_id, erasures.c.subject_id, erasures.c.asked_on, erasures.c.receipt
+    ).where(erasures.c.tenant_id == tenant_id, erasures.c.subject_id.is_not(None))
+    return [Erasure(**row) for row in connection.execute(query).mappings()]
+
+
+def find_erasure(connection: Connection, tenant_id: UUID, erasure_id: UUID) -> Erasure | None:
+    """An erasure by its id."""
+    query = select(
+        erasures.c.erasure_id, erasures.c.subject_id, erasures.c.asked_on, erasures.c.receipt
+    ).where(erasures.c.tenant_id == tenant_id, erasures.c.erasure_id == erasure_id)
+    row = connection.execute(query).mappings().first()
+    return Erasure(**row) if row else None
+
+
+def finish_erasure(
+    connection: Connection, tenant_id: UUID, erasure_id: UUID, receipt: bytes
+) -> None:
+    """An erasure is done: it says no more whom it was about."""
+    connection.execute(
+        update(erasures)
+        .where(erasures.c.tenant_id == tenant_id, erasures.c.erasure_id == erasure_id)
+        .values(subject_id=None, receipt=receipt)
+    )
