@@ -22,6 +22,7 @@ from doorstep_server.api import (
     devices,
     enrollments,
     health,
+    holds,
     pages,
     privacy,
     purposes,
@@ -73,6 +74,10 @@ ROUTES: list[ControllerRouterHandler] = [
     privacy.erasure_status,
     privacy.signing_keys,
     privacy.exact_position,
+    holds.create,
+    holds.list_all,
+    holds.list_held,
+    holds.end,
     sites.list_all,
     sites.create,
     sites.read,
@@ -164,7 +169,7 @@ def follow_changes(services: Services) -> Coroutine[Any, Any, None]:
 
 def let_go(services: Services) -> Coroutine[Any, Any, None]:
     """Let go of what has expired."""
-    return retention.keep_running(services.database, services.now)
+    return retention.keep_running(services.database, services.keyring, services.now)
 
 
 Background = Callable[[Services], Coroutine[Any, Any, None]]

@@ -18,12 +18,13 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from doorstep_server.holding import Holding
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import LONGEST_RETENTION_DAYS
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.minimize import CheckInRecord
-from doorstep_server.store import Connection, check_ins, people, purposes, tenants
+from doorstep_server.store import Connection, check_ins, holds, people, purposes, tenants
 from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database, Scrubbed
 from doorstep_server.store.people import Erasure
@@ -49,6 +50,8 @@ class DeletionReceipt(msgspec.Struct, frozen=True, kw_only=True):
     wal_known: bool
     #: the keys are destroyed; copies of the keyring must not be older than so many days
     keyring_copies_gone_after: date
+    #: what a law or a court makes the tenant keep, apart, and until when
+    held_until: date | None
 
 
 _REMOVED = (
@@ -96,11 +99,18 @@ class Eraser:
         if erasure.subject_id is None:
             return
         keys = self.keyring.tenant(tenant_id, today)
+        subject = self.keyring.subject(tenant_id, erasure.subject_id)
+        if subject is not None:
+            Holding(self.database, self.keyring, tenant_id).keep_all(keys, subject, today)
         days = self._remove_rows(tenant_id, keys, erasure.subject_id, today)
         # those of a run that was killed are not known any more
         scrubbed = self.database.scrub_now(days or None)
         self.keyring.destroy_subject(keys, tenant_id, erasure.subject_id)
-        receipt = _signed(self.keyring, _receipt(erasure, scrubbed, today))
+        held = self.database.read_now(
+            Reach.of(tenant_id),
+            partial(_held_until, tenant_id, erasure.subject_id, today),
+        )
+        receipt = _signed(self.keyring, _receipt(erasure, scrubbed, today, held))
         generation = self.keyring.head().generation
 
         def finish(connection: Connection) -> None:
@@ -161,7 +171,16 @@ def _rows(
     return check_ins.of_person(connection, tenant_id, person)
 
 
-def _receipt(erasure: Erasure, scrubbed: Scrubbed, today: date) -> DeletionReceipt:
+def _held_until(
+    tenant_id: UUID, subject_id: UUID, today: date, connection: Connection
+) -> date | None:
+    in_force = holds.of_subject(connection, tenant_id, subject_id, today)
+    return max((hold.expires_on for hold in in_force), default=None)
+
+
+def _receipt(
+    erasure: Erasure, scrubbed: Scrubbed, today: date, held_until: date | None
+) -> DeletionReceipt:
     return DeletionReceipt(
         erasure_id=erasure.erasure_id,
         asked_on=erasure.asked_on,
@@ -170,6 +189,7 @@ def _receipt(erasure: Erasure, scrubbed: Scrubbed, today: date) -> DeletionRecei
         wal_since=scrubbed.wal_since,
         wal_known=scrubbed.wal_known,
         keyring_copies_gone_after=today + timedelta(days=KEYRING_COPIES_DAYS),
+        held_until=held_until,
     )
 
 

@@ -28,6 +28,10 @@ FIELDS = (
     "check_ins_deleted",
     "receipts_deleted",
     "subjects_erased",
+    "check_ins_held",
+    "exact_positions_deleted",
+    "holds_ended",
+    "keys_destroyed",
 )
 
 

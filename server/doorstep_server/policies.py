@@ -28,7 +28,7 @@ from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.devices import Token
-from doorstep_server.store.reach import Reach
+from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.sites import InForce
 from doorstep_server.store.tenants import Limits
 
@@ -130,6 +130,8 @@ class Policies:
         self._keyring = keyring
         self._now = now
         self._memory_bytes = memory_bytes
+        # of the keyring: what the database was last told of
+        self._told_generation = 0
         # the one asked for last at the end
         self._loaded: OrderedDict[UUID, Policy] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[Policy]] = {}
@@ -194,7 +196,7 @@ class Policies:
         mine = asyncio.current_task()
         try:
             today = self._now().date()
-            keys = await asyncio.to_thread(self._keyring.tenant, tenant_id, today)
+            keys = await self._keys(tenant_id, today)
             before = self._before.get(tenant_id)
             policy = await load(self._database, keys, today + KEYS_GOOD_FOR, tenant_id, before)
             if self._loading.get(tenant_id) is mine:
@@ -205,6 +207,16 @@ class Policies:
         finally:
             if self._loading.get(tenant_id) is mine:
                 del self._loading[tenant_id]
+
+    async def _keys(self, tenant_id: UUID, today: date) -> TenantKeys:
+        """A tenant's keys; the database is told when there are new ones."""
+        keys, head = await asyncio.to_thread(
+            lambda: (self._keyring.tenant(tenant_id, today), self._keyring.head())
+        )
+        if head.generation != self._told_generation:
+            await self._database.write(NOTHING, lambda c: tenants.note_keyring(c, head.generation))
+            self._told_generation = head.generation
+        return keys
 
     def _let_go(self) -> None:
         """Of as many as are too much, but never of the last."""

@@ -181,6 +181,11 @@ TYPES = _table(
         "mend fences, or leave such features out with `skip_invalid=true`.",
     ),
     ProblemType(
+        "hold-period-invalid", 422, "A legal hold cannot last until then",
+        "`expires_on` is a day after today, and at most 5 years from now. A longer need is looked "
+        "at again then.",
+    ),
+    ProblemType(
         "sequence-too-far-ahead", 422, "The report's sequence is too far ahead",
         "Count reports one by one from the sequence that GET /v1/device gives.",
     ),

@@ -10,9 +10,13 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from doorstep_server import logs
+from doorstep_server.holding import Holding
+from doorstep_server.keyring import Keyring
+from doorstep_server.privacy.minimize import EXACT_DAYS
 from doorstep_server.store import Connection, retention, tenants
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
@@ -27,43 +31,95 @@ class Report:
 
     partitions_made: int
     partitions_dropped: int
+    check_ins_held: int
     check_ins_deleted: int
     receipts_deleted: int
+    exact_positions_deleted: int
+    holds_ended: int
+    keys_destroyed: int
 
 
-async def run(database: Database, today: date) -> Report:
-    """Do all that is due. Raises `DatabaseUnavailable`: what was done till then stays done."""
+async def run(database: Database, keyring: Keyring, today: date) -> Report:
+    """Do all that is due. Raises `DatabaseUnavailable`: what was done till then stays done.
+
+    In this order: what is held is moved away, what expired is counted, and then it goes.
+    """
     known = [tenant.tenant_id for tenant in await database.read(DIRECTORY, tenants.all_tenants)]
     longest = timedelta(days=await database.read(Reach.of_all(known), _longest(known)))
+    made = await _alone(database, NOTHING, lambda c: retention.make_partitions(c, today, longest))
+    held, ended = await asyncio.to_thread(_hold, database, keyring, known, today)
+    for tenant_id in known:
+        await _alone(database, Reach.of(tenant_id), partial(_count, tenant_id, today))
+    dropped = await _alone(database, NOTHING, lambda c: retention.drop_partitions(c, today))
     report = Report(
-        partitions_made=await _alone(
-            database, NOTHING, lambda c: retention.make_partitions(c, today, longest)
-        ),
-        partitions_dropped=await _alone(
-            database, NOTHING, lambda c: retention.drop_partitions(c, today)
-        ),
+        partitions_made=made,
+        partitions_dropped=dropped,
+        check_ins_held=held,
         check_ins_deleted=0
         if await database.read(NOTHING, retention.has_partitions)
         else await _deleted(database, known, retention.delete_check_ins, today),
         receipts_deleted=await _deleted(database, known, retention.delete_receipts, today),
+        exact_positions_deleted=await _deleted(
+            database, known, retention.delete_exact_positions, today
+        ),
+        holds_ended=ended,
+        keys_destroyed=await _destroy_keys(database, keyring, known, today),
     )
     logs.event("retention", level=logging.DEBUG, **asdict(report))
     return report
 
 
 async def keep_running(
-    database: Database, now: Callable[[], datetime], every_s: float = EVERY_S
+    database: Database,
+    keyring: Keyring,
+    now: Callable[[], datetime],
+    every_s: float = EVERY_S,
 ) -> None:
     """Run at once and then again and again, until cancelled. A run that fails is told and over."""
     while True:
         try:
-            await run(database, now().date())
+            await run(database, keyring, now().date())
         except DatabaseUnavailable as error:
             logs.event("retention-put-off", level=logging.WARNING, cause=error.code)
         except Exception as error:  # noqa: BLE001 - the next run must come, whatever happened
             logs.failure(error)
         # not all processes at the same moment
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def _hold(database: Database, keyring: Keyring, known: list[UUID], today: date) -> tuple[int, int]:
+    held = ended = 0
+    for tenant_id in known:
+        holding = Holding(database, keyring, tenant_id)
+        ended += holding.end(today)
+        if holding.in_force(today):
+            held += holding.keep_expired(keyring.tenant(tenant_id, today), today)
+    return held, ended
+
+
+def _count(tenant_id: UUID, today: date, connection: Connection) -> int:
+    retention.delete_old_proofs(connection, tenant_id, today)
+    return retention.count_expired(connection, tenant_id, today)
+
+
+async def _destroy_keys(
+    database: Database, keyring: Keyring, known: list[UUID], today: date
+) -> int:
+    """Destroy the keys of what has expired, so that copies of it cannot be read either."""
+
+    def destroy() -> tuple[int, int]:
+        destroyed = 0
+        for tenant_id in known:
+            destroyed += keyring.destroy_ended_row_keys(tenant_id, today)
+            # a day's positions can be read until the end of the next
+            last = today - timedelta(days=EXACT_DAYS - 1)
+            destroyed += keyring.destroy_ended_exact_keys(tenant_id, last)
+        return destroyed, keyring.head().generation
+
+    destroyed, generation = await asyncio.to_thread(destroy)
+    if destroyed:
+        await database.write(NOTHING, lambda c: tenants.note_keyring(c, generation))
+    return destroyed
 
 
 def _longest(known: list[UUID]) -> Callable[[Connection], int]:

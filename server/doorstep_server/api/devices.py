@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -49,7 +49,7 @@ from doorstep_server.problems import Refusal
 from doorstep_server.renewals import Report, with_report
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
-from doorstep_server.store import Connection, devices, subjects
+from doorstep_server.store import Connection, devices, holds, subjects
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.wire import StrictJson
 
@@ -60,6 +60,13 @@ class ShownFeature(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     available: bool
     because: str | None
+
+
+class OwnHold(msgspec.Struct, frozen=True, kw_only=True):
+    """A legal hold on one's own check-ins."""
+
+    reason: str
+    expires_on: date
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +82,9 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     ]
     features: list[ShownFeature]
     restrictions: Restrictions
+    legal_holds: Annotated[
+        list[OwnHold], Meta(description="Why check-ins may be kept for longer, apart from others.")
+    ]
     purposes: list[ShownPurpose]
 
 
@@ -132,6 +142,10 @@ async def status(
     policy = await services.policies.of(caller.tenant_id)
     own = await services.read(caller.tenant_id, partial(_own, services, caller))
     now = services.now()
+    in_force = await services.read(
+        caller.tenant_id,
+        lambda c: holds.of_subject(c, caller.tenant_id, caller.subject_id, now.date()),
+    )
     return DeviceStatus(
         device_id=caller.device_id,
         permission=own.permission.at(now).state,
@@ -140,6 +154,7 @@ async def status(
         lease_until=own.permission.at(now).lease_until,
         features=_features(own.permission.at(now), own.subject),
         restrictions=shown_restrictions(own.subject),
+        legal_holds=[OwnHold(reason=h.reason, expires_on=h.expires_on) for h in in_force],
         purposes=[shown_purpose(p) for p in policy.purposes.values() if p.active],
     )
 

@@ -3,7 +3,7 @@
 from doorstep_server.deployment import NotInitialized
 from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.settings import InvalidSetting
-from doorstep_server.store.database import DatabaseUnavailable, UnsupportedDatabase
+from doorstep_server.store.database import CannotCopy, DatabaseUnavailable, UnsupportedDatabase
 from doorstep_server.store.migrate import CannotMigrate, ForeignDatabase, SchemaOutdated
 
 TOLD = (
@@ -13,6 +13,7 @@ TOLD = (
     UnsupportedDatabase,
     SchemaOutdated,
     CannotMigrate,
+    CannotCopy,
     ForeignDatabase,
     DatabaseUnavailable,
 )

@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from doorstep_server import __version__, settings
+from doorstep_server.cli.backups import backup, restore
 from doorstep_server.cli.demo import demo
 from doorstep_server.cli.deployments import init, migrate_command, tenants_group
 from doorstep_server.cli.errors import TOLD
 from doorstep_server.cli.limits import limits_command
+from doorstep_server.cli.privacy import privacy_group
 from doorstep_server.cli.retention import retention_group
 from doorstep_server.cli.serving import serve
 from doorstep_server.cli.sites import sites_group
@@ -50,5 +52,8 @@ main.add_command(tenants_group)
 main.add_command(sites_group)
 main.add_command(subjects_group)
 main.add_command(retention_group)
+main.add_command(privacy_group)
+main.add_command(backup)
+main.add_command(restore)
 main.add_command(serve)
 main.add_command(demo)

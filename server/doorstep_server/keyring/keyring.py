@@ -135,7 +135,8 @@ class Keyring:
         found = self._read(wanted)
         missing = [name for name in wanted if name not in found]
         if missing:
-            self._ensure(missing)
+            # counted: a keyring without them could not say whom rows are about
+            self._ensure(missing, counted=True)
             found |= self._read(missing)
         return MappingProxyType({name.name: secret for name, secret in found.items()})
 
@@ -255,13 +256,13 @@ class Keyring:
 
     # --- entries -----------------------------------------------------------------------------
 
-    def _ensure(self, names: Sequence[EntryName]) -> None:
+    def _ensure(self, names: Sequence[EntryName], *, counted: bool = False) -> None:
         """Make those secrets that are not there; whoever is faster, theirs stay."""
         there = self._entries.read(names)
         for name in names:
             if name not in there:
                 made = {name: secrets.token_bytes(SECRET_BYTES)}
-                self._entries.add(self._wrapped(made), counted=False)
+                self._entries.add(self._wrapped(made), counted=counted)
 
     def _secret(self, name: EntryName) -> bytes:
         found = self._read([name])

@@ -252,6 +252,13 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "asked_on": _of_erasure("when it was asked for"),
         "receipt": _of_erasure("proves what was done, without saying to whom"),
     },
+    "expired_counts": {
+        "tenant_id": _of_tally(_KEEPS_APART),
+        "expires_on": _of_tally("counts by the day on which check-ins expired"),
+        "purpose": _of_tally("counts by purpose"),
+        "outcome": _of_tally("counts by outcome"),
+        "count": _of_tally("how many there were"),
+    },
     "legal_holds": {
         "tenant_id": _of_hold(_KEEPS_APART),
         "hold_id": _of_hold("names the hold"),

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -66,6 +67,10 @@ class LoginRefused(DatabaseUnavailable):
         "The database does not let Doorstep in ({code}). Mend the user or the password in "
         "DOORSTEP_DATABASE_URL (or DOORSTEP_ADMIN_DATABASE_URL), or let the user in."
     )
+
+
+class CannotCopy(RuntimeError):
+    """A backup cannot be written, or cannot be read."""
 
 
 class Conflicted(DatabaseUnavailable):
@@ -130,6 +135,20 @@ class Database(ABC):
 
         Of check-ins those parts that expire on these days are scrubbed; None: all. Raises
         `DatabaseUnavailable` when it cannot be done now, as long as old readers are there.
+        """
+
+    @abstractmethod
+    def back_up(self, file: Path) -> None:
+        """Write one state of the database to a file that is not there, while it is in use.
+
+        Raises `DatabaseUnavailable`, `CannotCopy`.
+        """
+
+    @abstractmethod
+    def restore(self, file: Path) -> None:
+        """Make the database anew from what `back_up` wrote, marked as a copy.
+
+        Raises `DatabaseUnavailable`, `CannotCopy`: then nothing was made.
         """
 
     @abstractmethod

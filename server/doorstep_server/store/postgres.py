@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -20,10 +21,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from doorstep_server.store import grants, isolation, migrate, scrubbing
+from doorstep_server.store import dumping, grants, isolation, migrate, scrubbing, tenants
 from doorstep_server.store.database import (
     WAIT_S,
     AccessRefused,
+    CannotCopy,
     Conflicted,
     Database,
     DatabaseDamaged,
@@ -118,6 +120,21 @@ class PostgresDatabase(Database):
             yield run
         finally:
             await engine.dispose()
+
+    def back_up(self, file: Path) -> None:
+        """With PostgreSQL's own pg_dump, as the schema's owner."""
+        dumping.dump(self._admin_url, file)
+
+    def restore(self, file: Path) -> None:
+        """With PostgreSQL's own pg_restore, as the schema's owner, into an empty database."""
+        if self.exists():
+            raise CannotCopy(
+                "There is a Doorstep in this database already. Name an empty one in "
+                "DOORSTEP_DATABASE_URL: it is not written over."
+            )
+        self.administer(lambda _: None)
+        dumping.restore(self._admin_url, file)
+        self.administer(lambda c: tenants.mark_copy(c, is_copy=True))
 
     def exists(self) -> bool:
         """Whether there is a schema in the database."""

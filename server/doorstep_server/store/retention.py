@@ -10,13 +10,23 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, func, select, text, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
-from doorstep_server.store.schema import check_ins, purposes, receipts
+from doorstep_server.store.schema import (
+    check_ins,
+    erasures,
+    exact_positions,
+    expired_counts,
+    purposes,
+    receipts,
+)
 
 #: partitions are there this long before a check-in may need them
 AHEAD = timedelta(weeks=8)
 #: rows deleted in one transaction: some milliseconds
 AT_ONCE = 500
+#: how long the receipt of an erasure can be fetched
+PROOFS_KEPT = timedelta(days=365)
 #: what only one process does at a time
 _KEEPING = 0x0D0023E7E
 
@@ -63,6 +73,50 @@ def has_partitions(connection: Connection) -> bool:
 def delete_check_ins(connection: Connection, tenant_id: UUID, today: date) -> int:
     """Delete some expired check-ins; how many."""
     return _delete(connection, check_ins, tenant_id, today)
+
+
+def delete_exact_positions(connection: Connection, tenant_id: UUID, today: date) -> int:
+    """Delete some exact positions that nobody can read any more; how many."""
+    return _delete(connection, exact_positions, tenant_id, today)
+
+
+def delete_old_proofs(connection: Connection, tenant_id: UUID, today: date) -> None:
+    """Delete the receipts of erasures that were asked for so long ago."""
+    connection.execute(
+        delete(erasures).where(
+            erasures.c.tenant_id == tenant_id,
+            erasures.c.subject_id.is_(None),
+            erasures.c.asked_on <= today - PROOFS_KEPT,
+        )
+    )
+
+
+def count_expired(connection: Connection, tenant_id: UUID, today: date) -> int:
+    """Count what expired, before it goes: all that is left of it. How many counts are new.
+
+    Nothing is added to a day that has expired, so it is counted once, whole, and not again when
+    some of it has gone.
+    """
+    query = (
+        select(check_ins.c.expires_on, check_ins.c.purpose, check_ins.c.outcome, func.count())
+        .where(check_ins.c.tenant_id == tenant_id, check_ins.c.expires_on <= today)
+        .group_by(check_ins.c.expires_on, check_ins.c.purpose, check_ins.c.outcome)
+    )
+    inserting = postgresql if connection.dialect.name == "postgresql" else sqlite
+    counting = inserting.insert(expired_counts).on_conflict_do_nothing(
+        index_elements=[column.name for column in expired_counts.primary_key]
+    )
+    counted = 0
+    for expires_on, purpose, outcome, count in connection.execute(query).all():
+        row = {
+            "tenant_id": tenant_id,
+            "expires_on": expires_on,
+            "purpose": purpose,
+            "outcome": outcome,
+            "count": count,
+        }
+        counted += connection.execute(counting, row).rowcount
+    return counted
 
 
 def _delete(connection: Connection, table: Table, tenant_id: UUID, today: date) -> int:

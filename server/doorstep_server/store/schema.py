@@ -298,3 +298,14 @@ held_check_ins = Table(
     Column("sealed", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+
+expired_counts = Table(
+    "expired_counts",
+    metadata,
+    Column("tenant_id", Id, primary_key=True),
+    Column("expires_on", Date, primary_key=True),
+    Column("purpose", String(64), primary_key=True),
+    Column("outcome", String(10), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -5,6 +5,7 @@ for a lock, and a few readers beside it.
 """
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 import time
@@ -22,9 +23,10 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from doorstep_server.store import isolation, migrate
+from doorstep_server.store import isolation, migrate, tenants
 from doorstep_server.store.database import (
     WAIT_S,
+    CannotCopy,
     Database,
     DatabaseDamaged,
     DatabaseUnavailable,
@@ -108,6 +110,46 @@ class SqliteDatabase(Database):
                 raise DatabaseUnavailable("readers hold the write-ahead log")
             time.sleep(0.05)
 
+    def back_up(self, file: Path) -> None:
+        """A new file without free pages, so without anything that was deleted."""
+        if file.exists():
+            raise CannotCopy("There is such a file already: name another.")
+        # what a killed run left
+        partial = file.with_name(file.name + ".part")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        with closing(self._reader.raw_connection()) as connection:
+            try:
+                connection.cursor().execute("VACUUM INTO ?", (str(partial),))
+            except sqlite3.DatabaseError as error:
+                partial.unlink(missing_ok=True)
+                raise DatabaseUnavailable(
+                    getattr(error, "sqlite_errorname", "cannot be copied")
+                ) from None
+        with _closed(SqliteDatabase(partial)) as copy:
+            copy.write_now(OWNER, lambda c: tenants.mark_copy(c, is_copy=True))
+        partial.rename(file)
+
+    def restore(self, file: Path) -> None:
+        """A copy of the file, which is looked through first."""
+        if self._file.exists():
+            raise CannotCopy(
+                "There is a database already. Move it away first: it is not written over."
+            )
+        partial = self._file.with_name(self._file.name + ".part")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        shutil.copyfile(file, partial)
+        try:
+            with _closed(SqliteDatabase(partial)) as copy:
+                whole = copy.write_now(OWNER, _is_whole_copy)
+        except DatabaseUnavailable:
+            whole = False
+        if not whole:
+            partial.unlink()
+            raise CannotCopy("This file is not a backup that `doorstep backup` made.")
+        partial.rename(self._file)
+
     def exists(self) -> bool:
         """Whether there is a file with a schema in it."""
         if not self._file.is_file() or not self._file.stat().st_size:
@@ -128,6 +170,22 @@ class SqliteDatabase(Database):
         self._read_threads.shutdown()
         self._reader.dispose()
         self._writer.dispose()
+
+
+@contextmanager
+def _closed(database: SqliteDatabase) -> Iterator[SqliteDatabase]:
+    try:
+        yield database
+    finally:
+        database.close_now()
+
+
+def _is_whole_copy(connection: Connection) -> bool:
+    found = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
+    if found != "ok" or migrate.is_empty(connection):
+        return False
+    tenants.mark_copy(connection, is_copy=True)
+    return True
 
 
 def _engine(file: Path, *, begin: str, connections: int) -> Engine:

@@ -11,7 +11,8 @@ RIGHTS = {
     "devices": "SELECT, INSERT, UPDATE, DELETE",
     "check_ins": "SELECT, INSERT, DELETE",
     "exact_positions": "SELECT, INSERT, DELETE",
-    "erasures": "SELECT, INSERT, UPDATE",
+    "erasures": "SELECT, INSERT, UPDATE, DELETE",
+    "expired_counts": "SELECT, INSERT",
     "legal_holds": "SELECT, INSERT, DELETE",
     "held_check_ins": "SELECT, INSERT, DELETE",
 }

@@ -44,7 +44,7 @@ def downgrade() -> None:
     if _on_postgresql():
         postgresql_0005.let_rewrite_no_more()
     op.drop_column("tenants", "max_level")
-    _drop("held_check_ins", "legal_holds", "erasures", "exact_positions")
+    _drop("held_check_ins", "legal_holds", "erasures", "exact_positions", "expired_counts")
     _drop("check_ins", "devices", "subjects", "deployment")
     people_before_0005.create()
     if _on_postgresql():
@@ -160,6 +160,18 @@ def _create_others() -> None:
         sa.Column("asked_on", sa.Date(), nullable=False),
         sa.Column("receipt", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "erasure_id", name=op.f("pk_erasures")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "expired_counts",
+        sa.Column("tenant_id", columns.Id(length=16), nullable=False),
+        sa.Column("expires_on", sa.Date(), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("outcome", sa.String(length=10), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "tenant_id", "expires_on", "purpose", "outcome", name=op.f("pk_expired_counts")
+        ),
         sqlite_with_rowid=False,
     )
     op.create_table(
