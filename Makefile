@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load rates judge cost prove constraints clean
+.PHONY: help run test check format load rates lists judge cost prove constraints clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ rates: $(VENV)/.dev ## Compare check-in rates: empty handler, SQLite, PostgreSQL
 
 judge: $(VENV)/.dev ## Measure how often judging is wrong, beside the rules of others
 	$(BIN)/python geofences/evaluation/run.py
+
+lists: $(VENV)/.dev ## Measure the lists of check-ins when much is stored
+	PYTHONPATH=tests $(BIN)/python loadtests/lists.py
 
 cost: $(VENV)/.dev ## Measure what judging a fix costs, beside bare Shapely
 	$(BIN)/python geofences/evaluation/cost.py

@@ -250,6 +250,9 @@ def _take(services: Services, caller: Caller, report: Report, connection: Connec
     """Take a report: at once, unless all is as it was."""
     own = _own(services, caller, connection)
     permission = with_report(own.permission, report)
+    if permission == own.permission:
+        # late, or again: what waits is newer and goes on waiting
+        return own
     waits = is_renewal(own.device.permission, permission, report.at) and services.renewals.add(
         caller.tenant_id, caller.device_id, report
     )

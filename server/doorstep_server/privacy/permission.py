@@ -99,9 +99,14 @@ def after_report(known: Permission, state: State, sequence: int, now: datetime) 
 
 
 def is_renewal(before: Permission, after: Permission, now: datetime) -> bool:
-    """Whether a report only says that all is as it was: then it need not be written at once."""
+    """Whether a report only says that all is as it was: then it need not be written at once.
+
+    One that is further ahead of what is written than a report may be is written, lest it could not
+    be taken for one later.
+    """
     unchanged = (before.at(now).state, before.epoch) == (after.state, after.epoch)
-    return unchanged and not before.restored
+    in_reach = after.sequence <= before.sequence + MAX_SEQUENCE_LEAP
+    return unchanged and in_reach and not before.restored
 
 
 def _precedence(sequence: int, state: State) -> tuple[int, int]:

@@ -1,0 +1,381 @@
+"""A hundred thousand withdrawals race groups of check-ins in other processes: as a command.
+
+    python tests/store_races.py --races 100000 --database sqlite
+
+`races.py` races over HTTP, as apps do; here the transactions themselves race, which is where the
+promise is kept, so that many more can be tried. Processes of their own commit groups of check-ins,
+as the journal does, of people to whom something happens just then: permission is withdrawn,
+processing is restricted, the device is revoked, the person is erased. When that transaction has
+been answered the person's rows are counted, and once more when everybody has long gone on to
+others: there must not be one more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import postgres
+from doorstep_geofences import Geofence, Reason, Site, Verdict
+from doorstep_server import credentials, deployment
+from doorstep_server.credentials import Kind
+from doorstep_server.deployment import FIRST_PURPOSE
+from doorstep_server.privacy import labels
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
+from doorstep_server.privacy.levels import Level
+from doorstep_server.privacy.minimize import Judged, minimize
+from doorstep_server.privacy.permission import Permission, State, after_report
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    SubjectDetails,
+    seal_device_details,
+    seal_subject_details,
+)
+from doorstep_server.settings import Settings
+from doorstep_server.store import Connection, check_ins, devices, locks, people, subjects
+from doorstep_server.store.check_ins import PersonRows, Proposal, Refused, commit_group
+from doorstep_server.store.database import Conflicted, Database, DatabaseUnavailable
+from doorstep_server.store.devices import Device, Token
+from doorstep_server.store.people import Erasure
+from doorstep_server.store.reach import Reach
+from doorstep_server.store.subjects import StoredSubject
+from doorstep_server.store.tokens import NextNumbers
+from world import DATABASES, initialized, on_postgres
+
+KINDS = ("denied", "restricted", "revoked", "erased")
+#: people whose check-ins come while one of them withdraws: those before and after in line
+BEFORE, AFTER = 4, 6
+GROUP = 12
+#: people who are made, and looked at again, together
+BATCH = 500
+WRITERS = 2
+SITE = Site(site_id=UUID(int=7), version=1, geofence=Geofence.circle(-46.655, -23.561, 80.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who will withdraw: all of them follow from a number."""
+
+    number: int
+    tenant_id: UUID
+    handle: str
+
+    @property
+    def subject_id(self) -> UUID:
+        return UUID(bytes=self._bytes(b"subject")[:16], version=4)
+
+    @property
+    def device_id(self) -> UUID:
+        return UUID(bytes=self._bytes(b"device")[:16], version=4)
+
+    @property
+    def keys(self) -> SubjectKeys:
+        return SubjectKeys.of(self._bytes(b"secret"))
+
+    @property
+    def kid(self) -> str:
+        return credentials.enrolled_credential(self.handle, self._bytes(b"token")).kid
+
+    @property
+    def details(self) -> DeviceDetails:
+        granted = after_report(Permission(), State.PRECISE, 1, datetime.now(UTC))
+        return DeviceDetails(platform="android", os_major="15", model="Phone", permission=granted)
+
+    def _bytes(self, what: bytes) -> bytes:
+        return hashlib.sha256(what + self.number.to_bytes(8) + self.tenant_id.bytes).digest()
+
+
+@dataclass
+class Shared:
+    """What the processes know of each other: who withdraws now, and whether it is over."""
+
+    now: Synchronized[int]
+    over: Synchronized[int]
+    committed: Synchronized[int]
+    refused: Synchronized[int]
+
+
+@dataclass
+class Figures:
+    """What came of it."""
+
+    races: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    rows_after: int = 0
+    #: races in which there were rows before the answer: the others raced nobody
+    raced: int = 0
+    committed: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        total = self.races.total()
+        return (
+            f"{total:,} races in {self.seconds:.0f} s: {dict(self.races)}\n"
+            f"check-ins: {self.committed:,} committed, {self.refused:,} refused; "
+            f"of those who withdrew {self.rows:,} rows, in {self.raced:,} races\n"
+            f"rows after the answer: {self.rows_after}"
+        )
+
+
+# --- who checks in -------------------------------------------------------------------------------
+
+
+def write(settings: Settings, tenant: tuple[UUID, str], shared: Shared, seed: str) -> None:
+    """A process that commits groups of check-ins until it is told to stop."""
+    asyncio.run(_write(settings, tenant, shared, random.Random(seed)))
+
+
+async def _write(
+    settings: Settings, tenant: tuple[UUID, str], shared: Shared, rng: random.Random
+) -> None:
+    database, keyring = deployment.open_deployment(settings)
+    keys = keyring.tenant(tenant[0], datetime.now(UTC).date())
+    numbers = NextNumbers()
+    try:
+        while not shared.over.value:
+            here = shared.now.value
+            chosen = [max(0, here + rng.randint(-BEFORE, AFTER)) for _ in range(GROUP)]
+            group = [_proposal(keys, Person(number, *tenant)) for number in chosen]
+            await _commit(database, tenant[0], group, numbers, shared)
+    finally:
+        await database.close()
+
+
+async def _commit(
+    database: Database,
+    tenant_id: UUID,
+    group: Sequence[Proposal],
+    numbers: NextNumbers,
+    shared: Shared,
+) -> None:
+    try:
+        results = await database.write(
+            Reach.of(tenant_id), lambda c: commit_group(c, group, numbers)
+        )
+    except (Conflicted, DatabaseUnavailable):
+        return
+    numbers.committed()
+    refused = sum(isinstance(result, Refused) for result in results)
+    with shared.committed.get_lock():
+        shared.committed.value += len(results) - refused
+    with shared.refused.get_lock():
+        shared.refused.value += refused
+
+
+def _proposal(keys: TenantKeys, person: Person) -> Proposal:
+    now, check_in_id = datetime.now(UTC), uuid4()
+    judged = Judged(
+        id=check_in_id,
+        subject_id=person.subject_id,
+        subject_keys=person.keys,
+        purpose=FIRST_PURPOSE,
+        max_level=Level.CELL,
+        claimed_site_id=None,
+        action=None,
+        verdict=Verdict(Reason.INSIDE, SITE),
+        cell=None,
+        exact=None,
+        captured_at=now,
+        received_at=now,
+        digest=b"\0\0",
+    )
+    return Proposal(
+        tenant_id=person.tenant_id,
+        subject_id=person.subject_id,
+        subject_keys=person.keys,
+        kid=person.kid,
+        id=check_in_id,
+        receipt_key=labels.receipt_key(keys, check_in_id),
+        digest=b"\0\0",
+        epoch=None,
+        age_s=0.0,
+        purpose=FIRST_PURPOSE.name,
+        received_at=now,
+        outcome=minimize(keys, judged),
+    )
+
+
+# --- who withdraws -------------------------------------------------------------------------------
+
+
+async def race(database: Database, tenant: tuple[UUID, str], races: int, shared: Shared) -> Figures:
+    """Withdraw one after the other, and look whether that held."""
+    figures, started = Figures(), time.monotonic()
+    reach = Reach.of(tenant[0])
+    before: dict[int, int] = {}
+    for number in range(races):
+        if number % BATCH == 0:
+            await _look_again(database, reach, tenant, before, figures)
+            batch = [Person(n, *tenant) for n in range(number, number + BATCH + AFTER)]
+            await database.write(reach, _adding(batch))
+        person, kind = Person(number, *tenant), KINDS[number % len(KINDS)]
+        shared.now.value = number
+        await database.write(reach, _withdrawing(person, kind))
+        before[number] = await _rows(database, reach, person)
+        figures.races[kind] += 1
+    shared.now.value = races + 10 * AFTER
+    await _look_again(database, reach, tenant, before, figures)
+    figures.seconds = time.monotonic() - started
+    figures.committed, figures.refused = shared.committed.value, shared.refused.value
+    return figures
+
+
+async def _look_again(
+    database: Database,
+    reach: Reach,
+    tenant: tuple[UUID, str],
+    before: dict[int, int],
+    figures: Figures,
+) -> None:
+    # the last ones are still being tried: they are looked at with the next
+    last = max(before, default=0) - BEFORE if before else 0
+    for number in [n for n in before if n < last or len(before) < BATCH]:
+        there = await _rows(database, reach, Person(number, *tenant))
+        was = before.pop(number)
+        figures.rows += was
+        figures.raced += bool(was)
+        figures.rows_after += there - was
+
+
+async def _rows(database: Database, reach: Reach, person: Person) -> int:
+    today = datetime.now(UTC).date() + timedelta(days=FIRST_PURPOSE.retention_days)
+    rows = PersonRows(
+        keys=person.keys,
+        purposes=[FIRST_PURPOSE.name],
+        expires_on=[today - timedelta(days=1), today],
+    )
+    return len(await database.read(reach, lambda c: check_ins.of_person(c, person.tenant_id, rows)))
+
+
+def _adding(batch: Sequence[Person]) -> Callable[[Connection], None]:
+    def add(connection: Connection) -> None:
+        for person in batch:
+            _add(connection, person)
+
+    return add
+
+
+def _add(connection: Connection, person: Person) -> None:
+    if subjects.find(connection, person.tenant_id, person.subject_id) is not None:
+        return
+    sealed = seal_subject_details(person.keys, person.subject_id, SubjectDetails())
+    subject = StoredSubject(subject_id=person.subject_id, sealed=sealed)
+    subjects.get_or_add(connection, person.tenant_id, subject)
+    device = Device(
+        device_id=person.device_id,
+        subject_id=person.subject_id,
+        installation_label=os.urandom(32),
+        sealed=seal_device_details(person.keys, person.device_id, person.details),
+        revoked=False,
+    )
+    devices.add(connection, person.tenant_id, device)
+    token = Token(
+        kid=person.kid,
+        secret_hash=credentials.secret_hash(
+            b"", credentials.new_credential(Kind.DEVICE_TOKEN, person.handle)
+        ),
+        fresh=False,
+        device_id=person.device_id,
+        subject_id=person.subject_id,
+    )
+    devices.add_token(connection, person.tenant_id, token)
+
+
+def _withdrawing(person: Person, kind: str) -> Callable[[Connection], Any]:
+    tenant_id = person.tenant_id
+
+    def withdraw(connection: Connection) -> Any:
+        # as the server does it: the lock first, and the answer after the commit
+        locks.changing(connection, tenant_id, [person.subject_id])
+        if kind == "denied":
+            denied = after_report(person.details.permission, State.DENIED, 2, datetime.now(UTC))
+            details = DeviceDetails(
+                platform="android", os_major="15", model="Phone", permission=denied
+            )
+            sealed = seal_device_details(person.keys, person.device_id, details)
+            devices.replace(connection, tenant_id, person.device_id, sealed)
+        elif kind == "restricted":
+            restricted = SubjectDetails(restricted=[FIRST_PURPOSE.name])
+            sealed = seal_subject_details(person.keys, person.subject_id, restricted)
+            stored = StoredSubject(subject_id=person.subject_id, sealed=sealed)
+            subjects.replace(connection, tenant_id, stored)
+        elif kind == "revoked":
+            devices.revoke(connection, tenant_id, person.device_id)
+        else:
+            today = datetime.now(UTC).date()
+            wanted = Erasure(erasure_id=uuid4(), subject_id=person.subject_id, asked_on=today)
+            people.ask_erasure(connection, tenant_id, wanted)
+
+    return withdraw
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, races: int, seed: str) -> Figures:
+    """In a deployment that is made for it."""
+    new = initialized(settings)
+    tenant = new.tenant.tenant_id, new.tenant.handle
+    processes = multiprocessing.get_context("spawn")
+    shared = Shared(*(processes.Value("q", 0) for _ in range(4)))
+    writers = [
+        processes.Process(target=write, args=(settings, tenant, shared, f"{seed}-{i}"))
+        for i in range(WRITERS)
+    ]
+    for writer in writers:
+        writer.start()
+    try:
+        return asyncio.run(_race(settings, tenant, races, shared))
+    finally:
+        shared.over.value = 1
+        for writer in writers:
+            writer.join()
+
+
+async def _race(
+    settings: Settings, tenant: tuple[UUID, str], races: int, shared: Shared
+) -> Figures:
+    database = deployment.database(settings)
+    try:
+        return await race(database, tenant, races, shared)
+    finally:
+        await database.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Race withdrawals against groups of check-ins.")
+    parser.add_argument("--races", type=int, default=100_000)
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
+    parser.add_argument("--seed", default=os.urandom(4).hex(), help="of what is chosen by chance")
+    chosen = parser.parse_args()
+    print(f"{chosen.database}, seed {chosen.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        if chosen.database == "sqlite":
+            figures = run(Settings(home=home), chosen.races, chosen.seed)
+        else:
+            with postgres.opened() as server:
+                settings = on_postgres(home, server.new_database())
+                figures = run(settings, chosen.races, chosen.seed)
+    print(figures)
+    return 1 if figures.rows_after or not figures.raced else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
