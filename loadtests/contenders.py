@@ -25,14 +25,21 @@ from doorstep_server import credentials, deployment
 from doorstep_server.check_ins.claim import Claim
 from doorstep_server.credentials import Kind
 from doorstep_server.demo.child import HOST, ServerEnded, free_port
-from doorstep_server.privacy.permission import Permission, State
+from doorstep_server.keyring import KnownSubject
+from doorstep_server.privacy.permission import Permission, State, after_report
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    SubjectDetails,
+    seal_device_details,
+    seal_subject_details,
+)
 from doorstep_server.settings import PREFIX, Settings
-from doorstep_server.store import Connection, devices, sites, subjects
+from doorstep_server.store import Connection, devices, sites, subjects, tenants
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.schema import check_ins
 from doorstep_server.store.sites import SiteContent, StoredSite
-from doorstep_server.store.subjects import Subject
+from doorstep_server.store.subjects import StoredSubject
 from doorstep_server.store.tenants import Tenant
 
 EMPTY, SQLITE, POSTGRESQL = "empty handler", "SQLite", "PostgreSQL"
@@ -128,29 +135,42 @@ class Deployed:
         if deployment.initialize(self.settings, now, tenant=self.tenant) is None:
             sys.exit("The database is not empty: name one that was made for this.")
         opened, keyring = deployment.open_deployment(self.settings)
+        keys = keyring.tenant(self.tenant.tenant_id, now.date())
+        known = [
+            keyring.subject_named(keys, self.tenant.tenant_id, f"person-{number}")
+            for number in range(people)
+        ]
+        generation = keyring.head().generation
 
         def fill(connection: Connection) -> None:
-            for _ in range(people):
-                self._add_person(connection, keyring.pepper())
+            tenants.note_keyring(connection, generation)
+            for person in known:
+                self._add_person(connection, keyring.pepper(), person, now)
             for number in range(places):
                 self._add_site(connection, number, now)
 
         with deployment.closed_after(opened) as database:
             database.write_now(Reach.of(self.tenant.tenant_id), fill)
 
-    def _add_person(self, connection: Connection, pepper: bytes) -> None:
-        tenant_id, person, device_id = self.tenant.tenant_id, uuid4(), uuid4()
-        new = Subject(subject_id=person, external_id=str(person), groups=[])
+    def _add_person(
+        self, connection: Connection, pepper: bytes, person: KnownSubject, now: datetime
+    ) -> None:
+        tenant_id, device_id = self.tenant.tenant_id, uuid4()
+        sealed = seal_subject_details(person.keys, person.subject_id, SubjectDetails())
+        new = StoredSubject(subject_id=person.subject_id, sealed=sealed)
         subjects.get_or_add(connection, tenant_id, new)
-        device = Device(
-            device_id=device_id,
-            subject_id=person,
-            installation_label=os.urandom(32),
+        details = DeviceDetails(
             platform="android",
             os_major="15",
             model="Phone",
+            permission=after_report(Permission(), State.PRECISE, 1, now),
+        )
+        device = Device(
+            device_id=device_id,
+            subject_id=person.subject_id,
+            installation_label=os.urandom(32),
+            sealed=seal_device_details(person.keys, device_id, details),
             revoked=False,
-            permission=Permission(state=State.PRECISE, sequence=1),
         )
         devices.add(connection, tenant_id, device)
         credential = credentials.new_credential(Kind.DEVICE_TOKEN, self.tenant.handle)
@@ -159,8 +179,7 @@ class Deployed:
             secret_hash=credentials.secret_hash(pepper, credential),
             fresh=False,
             device_id=device_id,
-            subject_id=person,
-            groups=[],
+            subject_id=person.subject_id,
         )
         devices.add_token(connection, tenant_id, token)
         self.tokens.append(credential.text())

@@ -50,11 +50,14 @@ def is_needed(database: Database, keyring: Keyring) -> bool:
 
 def sweep(database: Database, keyring: Keyring, today: date) -> None:
     """Remove what has no key any more, and note that this was done."""
+    known = [tenant.tenant_id for tenant in database.read_now(DIRECTORY, tenants.all_tenants)]
+    # first of all, since keys that are new count, too
+    keys = {tenant_id: keyring.tenant(tenant_id, today) for tenant_id in known}
     generation = keyring.head().generation
     binding = database.read_now(NOTHING, tenants.binding)
     assert binding is not None
-    for tenant in database.read_now(DIRECTORY, tenants.all_tenants):
-        one = _Tenant(database, keyring, tenant.tenant_id, keyring.tenant(tenant.tenant_id, today))
+    for tenant_id in known:
+        one = _Tenant(database, keyring, tenant_id, keys[tenant_id])
         one.sweep_people()
         one.sweep_rows()
         if binding.is_copy:

@@ -141,10 +141,12 @@ def _rows_near(policy: Policy, judged: Judged) -> PersonRows:
     first = max((_captured_at(judged) - reach).date(), today - KEPT_AT_LEAST)
     came_in = [first + timedelta(days=i) for i in range((today - first).days + 1)]
     kept_for = {purpose.retention_days for purpose in policy.purposes.values()}
+    days = {day + timedelta(days=kept) for day in came_in for kept in kept_for}
     return PersonRows(
         keys=judged.subject_keys,
         purposes=[p.name for p in policy.purposes.values() if p.level is not Level.CELL],
-        expires_on=sorted({day + timedelta(days=kept) for day in came_in for kept in kept_for}),
+        # what has expired is never read, whether it is there or not
+        expires_on=sorted(day for day in days if day > today),
     )
 
 

@@ -1,8 +1,8 @@
 """Cells: how little is kept of a place where there is no site.
 
 H3 cells of resolution 7: the finest of which even the smallest (3.17 km²) is larger than the 3 km²
-from which on a place counts as approximate. The same place is always the same cell: noise that is
-drawn anew for each check-in would average out.
+from which on a place counts as approximate; but for twelve pentagons of 2.6 km², all at sea. The
+same place is always the same cell: noise that is drawn anew for each check-in would average out.
 """
 
 import h3

@@ -218,8 +218,9 @@ check_ins = Table(
     Column("outcome", String(10), nullable=False),
     Column("reason", String(32), nullable=False),
     Column("evidence", String(8), nullable=False),
-    Index("ix_check_ins_time", "tenant_id", "time", "id"),
-    UniqueConstraint("tenant_id", "token", "expires_on"),
+    # lists go by time; with the site in it, one of a site looks into no other rows
+    Index("ix_check_ins_time", "tenant_id", "time", "id", "site_id"),
+    Index("ix_check_ins_token", "tenant_id", "token", "expires_on", unique=True),
     CheckConstraint("(site_id IS NULL) <> (cell IS NULL)", name="site_or_cell"),
     CheckConstraint("(site_id IS NULL) = (site_version IS NULL)", name="site_with_version"),
     sqlite_with_rowid=False,

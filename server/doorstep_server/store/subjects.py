@@ -10,8 +10,16 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from doorstep_server.store.schema import subjects
+from doorstep_server.store import locks
+from doorstep_server.store.database import DatabaseUnavailable
+from doorstep_server.store.schema import erasures, subjects
 from doorstep_server.store.tenants import note_change
+
+
+class StillErasing(DatabaseUnavailable):
+    """The person is being erased: with the key that is about to go nothing new is made."""
+
+    _SAID = "This person is being erased ({code}). Try again when that is done, within a minute."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +34,17 @@ class StoredSubject:
 def get_or_add(
     connection: Connection, tenant_id: UUID, subject: StoredSubject
 ) -> tuple[StoredSubject, bool]:
-    """The subject as it is stored and True, or newly added as given and False."""
+    """The subject as it is stored and True, or newly added as given and False.
+
+    Raises `StillErasing`.
+    """
+    # whoever erases holds it until that is noted
+    locks.changing(connection, tenant_id, [subject.subject_id])
+    erasing = select(erasures.c.erasure_id).where(
+        erasures.c.tenant_id == tenant_id, erasures.c.subject_id == subject.subject_id
+    )
+    if connection.execute(erasing).first() is not None:
+        raise StillErasing("erasure in progress")
     inserting = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = connection.execute(
         inserting.insert(subjects)
