@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import postgres
@@ -15,6 +16,10 @@ from doorstep_server.deployment import NewTenant
 from doorstep_server.settings import Settings
 from postgres import Cluster, ScratchDatabase, Server, why_no_cluster, why_no_server
 from world import DATABASES, World, initialized, on_postgres, opened
+
+# how long an example takes is the machine's affair
+hypothesis.settings.register_profile("doorstep", deadline=None)
+hypothesis.settings.load_profile("doorstep")
 
 
 def require(missing: str | None) -> None:

@@ -20,9 +20,11 @@ import postgres
 from doorstep_server import deployment
 from doorstep_server.app import build_app, follow_changes, make_services
 from doorstep_server.deployment import NewTenant
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
+from doorstep_server.privacy.personal import DeviceDetails, unseal_device_details
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection
+from doorstep_server.store import Connection, devices
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import OWNER, Reach
 
@@ -153,6 +155,29 @@ class Tenancy:
 
     world: World
     new: NewTenant
+
+    @property
+    def tenant_id(self) -> UUID:
+        return self.new.tenant.tenant_id
+
+    @property
+    def keys(self) -> TenantKeys:
+        return self.world.services.keyring.tenant(self.tenant_id, self.world.clock.now.date())
+
+    def keys_of(self, subject_id: str) -> SubjectKeys:
+        """As the keyring has them; whoever has none was erased."""
+        known = self.world.services.keyring.subject(self.tenant_id, UUID(subject_id))
+        assert known is not None
+        return known.keys
+
+    def device_details(self, phone: Phone) -> DeviceDetails:
+        """What is written of a device, whatever waits in memory to be written."""
+        device_id = UUID(phone.device_id)
+        device = self.world.read(
+            self.tenant_id, lambda c: devices.find(c, self.tenant_id, device_id)
+        )
+        assert device is not None
+        return unseal_device_details(self.keys_of(phone.subject_id), device_id, device.sealed)
 
     @property
     def admin(self) -> Api:

@@ -32,9 +32,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import Column, Table, delete, insert, select
 
 from doorstep_geofences import Outcome, Reason
+from doorstep_server import lease_writing
+from doorstep_server.api.devices import _take
 from doorstep_server.app import _commit, make_services
 from doorstep_server.check_ins.flow import Caller
 from doorstep_server.check_ins.journal import Failed, Journal, Result
+from doorstep_server.keyring import KnownSubject
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import CheckInRecord, Evidence, Minimized, Receipt, Tally
 from doorstep_server.privacy.permission import (
@@ -45,14 +48,34 @@ from doorstep_server.privacy.permission import (
     after_report,
     refusal,
 )
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    SubjectDetails,
+    seal_device_details,
+    seal_subject_details,
+    unseal_device_details,
+)
+from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.problems import Refusal
+from doorstep_server.renewals import Report
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, check_ins, devices, enrollments, retention, schema
-from doorstep_server.store.check_ins import Filter, Proposal, Refused, Settled
+from doorstep_server.store import (
+    Connection,
+    check_ins,
+    devices,
+    enrollments,
+    locks,
+    retention,
+    schema,
+    subjects,
+)
+from doorstep_server.store.check_ins import Filter, PersonRows, Proposal, Refused, Settled
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.enrollments import Attempt, Code
 from doorstep_server.store.reach import Reach
+from doorstep_server.store.subjects import StoredSubject
+from doorstep_server.store.tokens import NextNumbers
 from postgres import Session, session
 from world import NOON, Clock, initialized
 
@@ -63,7 +86,7 @@ EXAMPLES, STEPS = 12, 40
 
 TENANTS = (UUID(int=1 << 80 | 1), UUID(int=1 << 80 | 2))
 #: in all: every second one is of the second tenant
-SUBJECTS = tuple(UUID(int=2 << 80 | n) for n in range(4))
+SUBJECTS = 4
 #: what one person's check-ins may be found by, and what must not be made from the id alone
 IDS = tuple(UUID(int=(3 + n) << 112 | 0x4 << 76 | 0x8 << 60 | n) for n in range(5))
 SITE = UUID(int=4)
@@ -71,6 +94,8 @@ SITE = UUID(int=4)
 RETENTION = {"brief": 3, "visit": 10, "shift": 18}
 RECEIPT_DAYS = 8
 LIVE_FOR_S = 120
+#: for how many days a report is believed
+LEASES = {"approximate": 7, "precise_once": 1, "precise": 7}
 WITHDRAWALS = ("denied", "restricted", "services_off")
 #: of two reports with one number the one further to the left counts
 LEAST_FIRST = [*WITHDRAWALS, "unknown", "approximate", "precise_once", "precise"]
@@ -78,6 +103,7 @@ TABLES = (
     schema.check_ins,
     schema.receipts,
     schema.tallies,
+    schema.subjects,
     schema.devices,
     schema.device_tokens,
     schema.enrollment_codes,
@@ -89,13 +115,31 @@ TABLES = (
 
 
 @dataclass
+class Written:
+    """What the database says of a permission: check-ins go by that."""
+
+    state: str = "unknown"
+    sequence: int = 0
+    epoch: int = 0
+    lease_until: datetime | None = None
+
+    def at(self, now: datetime) -> str:
+        lapsed = self.lease_until is not None and self.lease_until <= now
+        return "unknown" if lapsed else self.state
+
+
+@dataclass
 class ModelDevice:
     tenant: int
-    subject: UUID
+    #: a number below SUBJECTS
+    subject: int
     installation: int
     revoked: bool = False
     #: every report that was taken, as (sequence, state)
     reports: list[tuple[int, str]] = field(default_factory=list)
+    #: of the newest report
+    lease_until: datetime | None = None
+    written: Written = field(default_factory=Written)
 
     @property
     def sequence(self) -> int:
@@ -110,10 +154,29 @@ class ModelDevice:
     def epoch(self) -> int:
         return max((n for n, state in self.reports if state in WITHDRAWALS), default=0)
 
-    def forbids(self, epoch: int | None, age_s: float) -> str | None:
-        if self.state in WITHDRAWALS or (epoch is not None and epoch < self.epoch):
+    @property
+    def known(self) -> Written:
+        """What is known, written or not."""
+        return Written(self.state, self.sequence, self.epoch, self.lease_until)
+
+    def report(self, sequence: int, state: str, now: datetime) -> None:
+        """A report that all is as it was waits; every other that says something is written."""
+        before = self.known
+        self.reports.append((sequence, state))
+        if (self.state, self.sequence) != (before.state, before.sequence):
+            days = LEASES.get(state)
+            self.lease_until = now + timedelta(days=days) if days else None
+        held = self.written.at(now), self.written.epoch
+        in_reach = self.sequence <= self.written.sequence + MAX_SEQUENCE_LEAP
+        waits = held == (self.state, self.epoch) and in_reach
+        if self.known != before and not waits:
+            self.written = self.known
+
+    def forbids(self, epoch: int | None, age_s: float, now: datetime) -> str | None:
+        state = self.written.at(now)
+        if state in WITHDRAWALS or (epoch is not None and epoch < self.written.epoch):
             return "permission-withdrawn"
-        if self.state == "unknown" or (epoch is None and age_s > LIVE_FOR_S):
+        if state == "unknown" or (epoch is None and age_s > LIVE_FOR_S):
             return "permission-unknown"
         return None
 
@@ -132,8 +195,15 @@ class Model:
     #: kid: (device id, whether it is fresh)
     tokens: dict[str, tuple[UUID, bool]] = field(default_factory=dict)
     receipts: dict[tuple[int, UUID], ModelReceipt] = field(default_factory=dict)
-    rows: dict[tuple[int, date, UUID], CheckInRecord] = field(default_factory=dict)
+    #: with whose they are
+    rows: dict[tuple[int, date, UUID], tuple[int, CheckInRecord]] = field(default_factory=dict)
     tallies: Counter[tuple[int, Tally]] = field(default_factory=Counter)
+    #: by person: for which purposes nothing is processed; "" is for all
+    restricted: dict[int, set[str]] = field(default_factory=dict)
+
+    def restricts(self, subject: int, purpose: str | None) -> bool:
+        restricted = self.restricted.get(subject, set())
+        return purpose is not None and bool({"", purpose} & restricted)
 
     def standing(self, kid: str) -> str | None:
         """Why whoever shows this token is refused, whatever they want."""
@@ -150,7 +220,9 @@ class Model:
         if before is not None:
             return self._again(before, proposal)
         device = self.devices[self.tokens[proposal.kid][0]]
-        code = device.forbids(proposal.epoch, proposal.age_s)
+        code = device.forbids(proposal.epoch, proposal.age_s, proposal.received_at)
+        if code is None and self.restricts(device.subject, proposal.purpose):
+            code = "purpose-restricted"
         if code is None and isinstance(proposal.outcome, str):
             code = proposal.outcome
         if code is not None:
@@ -159,7 +231,7 @@ class Model:
                 self.tallies[tenant, tally] += 1
             return Refused(code=code)
         assert isinstance(proposal.outcome, Minimized)
-        return self._take(tenant, proposal, proposal.outcome)
+        return self._take(device, proposal, proposal.outcome)
 
     def _again(self, before: ModelReceipt, proposal: Proposal) -> Settled | Refused:
         if before.expires_on <= proposal.day:
@@ -172,15 +244,17 @@ class Model:
         return replace(before.settled, replayed=True)
 
     def _take(
-        self, tenant: int, proposal: Proposal, minimized: Minimized
-    ) -> Settled | type[Failed]:
-        record, receipt = minimized.record, minimized.receipt
+        self, device: ModelDevice, proposal: Proposal, minimized: Minimized
+    ) -> Settled | Refused | type[Failed]:
+        tenant, record, receipt = device.tenant, minimized.record, minimized.receipt
         if record is not None:
             place = tenant, record.expires_on, record.id
-            # poisoned; or an id used again when its receipt was gone, for the same day
-            if record.legal_basis is None or place in self.rows:
+            if record.legal_basis is None:  # poisoned
                 return Failed
-            self.rows[place] = record
+            # an id used again when its receipt was gone, for the same day
+            if place in self.rows:
+                return Refused(code="id-reused")
+            self.rows[place] = device.subject, record
         if minimized.tally is not None:
             self.tallies[tenant, minimized.tally] += 1
         settled = Settled(receipt=receipt, record=record, replayed=False)
@@ -229,8 +303,15 @@ class Stage:
         initialized(settings)
         self._runner = asyncio.Runner()
         self.clock = Clock()
+        self.numbers = NextNumbers()
         self.on_sqlite = settings.database_url is None
         self.services: Services = make_services(settings, self.clock)
+        keyring, today = self.services.keyring, NOON.date()
+        keys = [keyring.add_tenant(tenant_id, today) for tenant_id in TENANTS]
+        #: who they are is random
+        self.people: list[KnownSubject] = [
+            keyring.subject_named(keys[n % 2], TENANTS[n % 2], str(n)) for n in range(SUBJECTS)
+        ]
         self._may_begin = asyncio.Event()
         self.journal = Journal(self._commit)
         self.examples = self.steps = 0
@@ -242,7 +323,7 @@ class Stage:
 
     async def _commit(self, group: Sequence[Proposal]) -> list[Settled | Refused]:
         await self._may_begin.wait()
-        return await _commit(self.services.database, group)
+        return await _commit(self.services.database, group, self.numbers)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
@@ -315,26 +396,64 @@ class Doorstep(RuleBasedStateMachine):
     def _set_up(self, connection: Connection) -> None:
         for tenant_id in TENANTS:
             connection.execute(insert(schema.changes).values(tenant_id=tenant_id, version=1))
+        for number, person in enumerate(self.stage.people):
+            stored = StoredSubject(subject_id=person.subject_id, sealed=_sealed(person, set()))
+            subjects.get_or_add(connection, TENANTS[number % 2], stored)
         # three devices of the first person, of whom one has said nothing yet; one of each other
         for number, subject in enumerate([0, 0, 0, 1, 2, 3]):
             device_id, model = self._new_device(subject, installation=number)
             if number:
-                model.reports.append((1, "precise"))
+                model.report(1, "precise", self.clock.now)
             self._store_device(connection, device_id, model)
 
     def _new_device(self, subject: int, installation: int) -> tuple[UUID, ModelDevice]:
         self._made += 1
         device_id = UUID(int=5 << 80 | self._made)
-        model = ModelDevice(subject % 2, SUBJECTS[subject], installation)
+        model = ModelDevice(subject % 2, subject, installation)
         self.model.devices[device_id] = model
         self.model.tokens[f"kid{self._made}"] = (device_id, False)
         return device_id, model
 
     def _store_device(self, connection: Connection, device_id: UUID, model: ModelDevice) -> None:
         tenant_id = TENANTS[model.tenant]
-        devices.add(connection, tenant_id, _device(device_id, model))
+        devices.add(connection, tenant_id, self._device(device_id, model))
         kid = next(k for k, (owner, _) in self.model.tokens.items() if owner == device_id)
-        devices.add_token(connection, tenant_id, _token(kid, device_id, model))
+        devices.add_token(connection, tenant_id, self._token(kid, device_id, model))
+
+    def _person(self, model: ModelDevice) -> KnownSubject:
+        return self.stage.people[model.subject]
+
+    def _device(self, device_id: UUID, model: ModelDevice) -> Device:
+        person, written = self._person(model), model.written
+        details = DeviceDetails(
+            platform="android",
+            os_major="15",
+            model="Pixel",
+            permission=Permission(
+                state=State(written.state),
+                sequence=written.sequence,
+                epoch=written.epoch,
+                lease_until=written.lease_until,
+            ),
+        )
+        return Device(
+            device_id=device_id,
+            subject_id=person.subject_id,
+            installation_label=model.installation.to_bytes(32),
+            sealed=seal_device_details(person.keys, device_id, details),
+            revoked=False,
+        )
+
+    def _token(
+        self, kid: str, device_id: UUID, model: ModelDevice, *, fresh: bool = False
+    ) -> Token:
+        return Token(
+            kid=kid,
+            secret_hash=bytes(32),
+            fresh=fresh,
+            device_id=device_id,
+            subject_id=self._person(model).subject_id,
+        )
 
     def _kid(self, number: int) -> str:
         """Of a token, as it may be one that has ended."""
@@ -371,12 +490,12 @@ class Doorstep(RuleBasedStateMachine):
         kid = self._kid(wanted.kid)
         # a token that has ended says who had it: whoever shows it is judged all the same
         device_id, device = self._owner_of(kid, wanted.kid)
-        today = self.clock.now.date()
         content = device_id.bytes[-1:] + bytes([wanted.content])
         unknown = wanted.becomes == "purpose-unknown"
         return Proposal(
             tenant_id=TENANTS[device.tenant],
-            subject_id=device.subject,
+            subject_id=self._person(device).subject_id,
+            subject_keys=self._person(device).keys,
             kid=kid,
             id=IDS[wanted.id],
             receipt_key=IDS[wanted.id].bytes,
@@ -384,8 +503,8 @@ class Doorstep(RuleBasedStateMachine):
             epoch=None if wanted.epoch is None else max(0, device.epoch + wanted.epoch),
             age_s=wanted.age_s,
             purpose=None if unknown else wanted.purpose,
-            day=today,
-            outcome=_outcome(wanted, device, content, self.clock.now),
+            received_at=self.clock.now,
+            outcome=_outcome(wanted, self._person(device), content, self.clock.now),
         )
 
     def _owner_of(self, kid: str, number: int) -> tuple[UUID, ModelDevice]:
@@ -406,15 +525,44 @@ class Doorstep(RuleBasedStateMachine):
         device_id, device = self._owner_of(kid, number)
         sequence = max(1, device.sequence + step)
 
-        def report(connection: Connection) -> Permission:
-            tenant_id = TENANTS[device.tenant]
-            return devices.report_permission(
-                connection, tenant_id, device_id, State(state), sequence
-            )
+        caller, now = self._caller(kid, device_id, device), self.clock.now
+        report = Report(State(state), sequence, now)
 
-        if not self._permitted(kid, device_id, device, report, sequence):
-            return
-        device.reports.append((sequence, state))
+        def take(connection: Connection) -> object:
+            return _take(self.stage.services, caller, report, connection)
+
+        if self._permitted(kid, device_id, device, take, sequence):
+            device.report(sequence, state, now)
+
+    @rule()
+    def write_leases(self) -> None:
+        """As once a day: what waited is written, and every device gets other bytes."""
+        waiting = set(self.stage.services.renewals.tenants())
+        before = self.stage.read(_sealed_devices)
+        self.stage.run(lease_writing.write(self.stage.services))
+        after = self.stage.read(_sealed_devices)
+        for device_id, device in self.model.devices.items():
+            written = TENANTS[device.tenant] in waiting
+            assert (before[device_id] != after[device_id]) == written
+            if written:
+                device.written = device.known
+
+    # restrictions
+
+    @rule(
+        subject=st.integers(0, SUBJECTS - 1),
+        purposes=st.sets(st.sampled_from(["", *RETENTION]), max_size=2),
+    )
+    def restrict(self, subject: int, purposes: set[str]) -> None:
+        person, tenant_id = self.stage.people[subject], TENANTS[subject % 2]
+        stored = StoredSubject(subject_id=person.subject_id, sealed=_sealed(person, purposes))
+
+        def write(connection: Connection) -> None:
+            locks.changing(connection, tenant_id, [person.subject_id])
+            subjects.replace(connection, tenant_id, stored)
+
+        self.stage.write(write, tenant_id)
+        self.model.restricted[subject] = purposes
 
     def _permitted(
         self,
@@ -425,13 +573,7 @@ class Doorstep(RuleBasedStateMachine):
         sequence: int = 0,
     ) -> bool:
         """Do something as a device; whether it was done is as the model says."""
-        caller = Caller(
-            tenant_id=TENANTS[device.tenant],
-            kid=kid,
-            device_id=device_id,
-            subject_id=device.subject,
-            groups=frozenset(),
-        )
+        caller = self._caller(kid, device_id, device)
         expected = self.model.standing(kid)
         if expected is None and sequence > device.sequence + MAX_SEQUENCE_LEAP:
             expected = "too-far-ahead"
@@ -444,6 +586,17 @@ class Doorstep(RuleBasedStateMachine):
             code = "too-far-ahead"
         assert code == expected
         return code is None
+
+    def _caller(self, kid: str, device_id: UUID, device: ModelDevice) -> Caller:
+        person = self._person(device)
+        return Caller(
+            tenant_id=TENANTS[device.tenant],
+            kid=kid,
+            device_id=device_id,
+            subject_id=person.subject_id,
+            subject_keys=person.keys,
+            groups=frozenset(),
+        )
 
     # devices and tokens
 
@@ -466,21 +619,25 @@ class Doorstep(RuleBasedStateMachine):
         kid, label = f"kid{self._made}", self._made.to_bytes(32)
         code = Code(
             code_label=label,
-            subject_id=model.subject,
+            subject_id=self._person(model).subject_id,
             expires_at=self.clock.now + timedelta(minutes=15),
         )
+        made = self._device(device_id, model)
         attempt = Attempt(
             code_label=label,
-            device=replace(_device(device_id, model), subject_id=UUID(int=0)),
-            token=_token(kid, device_id, model),
+            device=made,
+            token=self._token(kid, device_id, model),
             now=self.clock.now,
         )
+        # whoever the code is not for enrolls nothing with it
+        other = replace(attempt, device=replace(made, subject_id=UUID(int=0)))
 
         def redeem(connection: Connection) -> object:
             enrollments.issue(connection, tenant_id, code, self.clock.now)
+            assert enrollments.redeem(connection, tenant_id, other) is enrollments.Refusal.INVALID
             return enrollments.redeem(connection, tenant_id, attempt)
 
-        assert self.stage.write(redeem, tenant_id) == _device(device_id, model)
+        assert self.stage.write(redeem, tenant_id) == made
 
     @rule(number=st.integers(0, 20))
     def rotate_token(self, number: int) -> None:
@@ -488,7 +645,7 @@ class Doorstep(RuleBasedStateMachine):
         device_id, device = self._owner_of(kid, number)
         self._made += 1
         new = f"kid{self._made}"
-        token = _token(new, device_id, device, fresh=True)
+        token = self._token(new, device_id, device, fresh=True)
         tenant_id = TENANTS[device.tenant]
         if self._permitted(
             kid, device_id, device, lambda c: devices.add_token(c, tenant_id, token)
@@ -502,7 +659,7 @@ class Doorstep(RuleBasedStateMachine):
         """Of a token that was new when it was looked up, and may have ended or been used since."""
         kid = self._kid(number)
         device_id, device = self._owner_of(kid, number)
-        token, tenant_id = _token(kid, device_id, device, fresh=True), TENANTS[device.tenant]
+        token, tenant_id = self._token(kid, device_id, device, fresh=True), TENANTS[device.tenant]
         settled = self.stage.write(lambda c: devices.settle_token(c, tenant_id, token), tenant_id)
         assert settled == (self.model.tokens.get(kid) == (device_id, True))
         if settled:
@@ -553,22 +710,29 @@ class Doorstep(RuleBasedStateMachine):
     )
     def page(self, tenant: int, limit: int, of: int | None) -> None:
         today = self.clock.now.date()
-        subject_ref = None if of is None else SUBJECTS[of].bytes * 2
-        wanted = Filter(today=today, subject_ref=subject_ref)
-        found = self._pages(TENANTS[tenant], wanted, limit)
+        found = self._pages(TENANTS[tenant], Filter(today=today), of, limit)
         expected = [
             record
-            for (owner, expires_on, _), record in self.model.rows.items()
-            if owner == tenant and expires_on > today and subject_ref in {None, record.subject_ref}
+            for (owner, expires_on, _), (of_person, record) in self.model.rows.items()
+            if owner == tenant and expires_on > today and of in {None, of_person}
         ]
         assert found == sorted(expected, key=lambda r: (r.time, r.id.bytes), reverse=True)
 
-    def _pages(self, tenant_id: UUID, wanted: Filter, limit: int) -> list[CheckInRecord]:
+    def _pages(
+        self, tenant_id: UUID, wanted: Filter, of: int | None, limit: int
+    ) -> list[CheckInRecord]:
         found: list[CheckInRecord] = []
+        days = [wanted.today + timedelta(days=n) for n in range(1, max(RETENTION.values()) + 1)]
 
         def next_page(connection: Connection) -> list[CheckInRecord]:
             before = (found[-1].time, found[-1].id) if found else None
-            return check_ins.page(connection, tenant_id, wanted, before=before, limit=limit)
+            if of is None:
+                return check_ins.page(connection, tenant_id, wanted, before=before, limit=limit)
+            keys = self.stage.people[of].keys
+            person = PersonRows(keys=keys, purposes=sorted(RETENTION), expires_on=days)
+            return check_ins.page_of(
+                connection, tenant_id, wanted, person, before=before, limit=limit
+            )
 
         while page := self.stage.read(next_page, tenant_id):
             assert len(page) <= limit
@@ -582,8 +746,10 @@ class Doorstep(RuleBasedStateMachine):
         self.stage.steps += 1
         model, found = self.model, self.stage.read(_contents)
         assert found["check_ins"] == {
-            (TENANTS[tenant], *_values(record)) for (tenant, _, _), record in model.rows.items()
+            (TENANTS[tenant], *_values(record))
+            for (tenant, _, _), (_, record) in model.rows.items()
         }
+        assert found["tokens"] == self._tokens()
         assert found["receipts"] == {
             (TENANTS[tenant], *_values(receipt.settled.receipt))
             for (tenant, _), receipt in model.receipts.items()
@@ -592,13 +758,39 @@ class Doorstep(RuleBasedStateMachine):
             (TENANTS[tenant], *_values(tally), count)
             for (tenant, tally), count in model.tallies.items()
         }
-        assert found["devices"] == {
-            (device_id, d.state, d.sequence, d.epoch, d.revoked)
-            for device_id, d in model.devices.items()
-        }
+        assert found["devices"] == {(i, d.revoked) for i, d in model.devices.items()}
+        for device_id, sealed in self.stage.read(_sealed_devices).items():
+            self._require_permission(device_id, sealed)
         assert found["device_tokens"] == {(k, d, fresh) for k, (d, fresh) in model.tokens.items()}
 
+    def _tokens(self) -> set[tuple[Any, ...]]:
+        """Of each person, purpose and day the first ones, as many as there are rows."""
+        counts = Counter(
+            (of, record.purpose, record.expires_on) for of, record in self.model.rows.values()
+        )
+        return {
+            (TENANTS[of % 2], day, TokenSeries(self.stage.people[of].keys, purpose, day).token(n))
+            for (of, purpose, day), count in counts.items()
+            for n in range(count)
+        }
+
+    def _require_permission(self, device_id: UUID, sealed: bytes) -> None:
+        """What is written, and what is known with what waits."""
+        device = self.model.devices[device_id]
+        stored = unseal_device_details(self._person(device).keys, device_id, sealed).permission
+        renewals = self.stage.services.renewals
+        known = renewals.applied(TENANTS[device.tenant], device_id, stored)
+        for got, wanted in ((stored, device.written), (known, device.known)):
+            assert got == Permission(
+                state=State(wanted.state),
+                sequence=wanted.sequence,
+                epoch=wanted.epoch,
+                lease_until=wanted.lease_until,
+            )
+
     def teardown(self) -> None:
+        for tenant_id in TENANTS:
+            self.stage.services.renewals.take(tenant_id)
         self.stage.clear()
 
 
@@ -611,7 +803,9 @@ def _require_equal(answer: list[Result], expected: list[Result | type[Failed]]) 
             assert got == wanted
 
 
-def _outcome(wanted: Wanted, device: ModelDevice, content: bytes, now: datetime) -> Minimized | str:
+def _outcome(
+    wanted: Wanted, person: KnownSubject, content: bytes, now: datetime
+) -> Minimized | str:
     if wanted.becomes not in {"row", "count", "poison"}:
         return wanted.becomes
     today = now.date()
@@ -626,49 +820,40 @@ def _outcome(wanted: Wanted, device: ModelDevice, content: bytes, now: datetime)
     )
     if not keeps:
         tally = Tally(purpose=wanted.purpose, day=today, reason=Reason.OUTSIDE.value)
-        return Minimized(receipt=receipt, record=None, tally=tally)
+        return Minimized(receipt=receipt, record=None, tokens=None, exact=None, tally=tally)
     basis: Any = None if wanted.becomes == "poison" else "contract"
     record = CheckInRecord(
         id=IDS[wanted.id],
         expires_on=expires_on,
-        subject_ref=device.subject.bytes * 2,
+        sealed=secrets.token_bytes(44),
         purpose=wanted.purpose,
         policy_version=1,
         legal_basis=basis,
         level=Level.SITE,
         site_id=SITE,
         site_version=1,
+        cell=None,
         action="in",
         time=now - timedelta(hours=wanted.content),
         outcome=Outcome.ACCEPTED,
         reason=Reason.INSIDE,
         evidence=Evidence.GPS,
     )
-    return Minimized(receipt=receipt, record=record, tally=None)
+    tokens = TokenSeries(person.keys, wanted.purpose, expires_on)
+    return Minimized(receipt=receipt, record=record, tokens=tokens, exact=None, tally=None)
 
 
-def _device(device_id: UUID, model: ModelDevice) -> Device:
-    return Device(
-        device_id=device_id,
-        subject_id=model.subject,
-        installation_label=model.installation.to_bytes(32),
-        platform="android",
-        os_major="15",
-        model="Pixel",
-        permission=Permission(state=State(model.state), sequence=model.sequence, epoch=model.epoch),
-        revoked=False,
+def _sealed(person: KnownSubject, restricted: set[str]) -> bytes:
+    details = SubjectDetails(
+        restricted=sorted(restricted - {""}), restricted_wholly="" in restricted
     )
+    return seal_subject_details(person.keys, person.subject_id, details)
 
 
-def _token(kid: str, device_id: UUID, model: ModelDevice, *, fresh: bool = False) -> Token:
-    return Token(
-        kid=kid,
-        secret_hash=bytes(32),
-        fresh=fresh,
-        device_id=device_id,
-        subject_id=model.subject,
-        groups=[],
-    )
+def _sealed_devices(connection: Connection) -> dict[UUID, bytes]:
+    d = schema.devices.c
+    query = select(d.device_id, d.sealed).where(d.tenant_id.in_(TENANTS))
+    return {row.device_id: row.sealed for row in connection.execute(query)}
 
 
 def _values(value: CheckInRecord | Receipt | Tally) -> list[Any]:
@@ -677,19 +862,18 @@ def _values(value: CheckInRecord | Receipt | Tally) -> list[Any]:
 
 def _columns(table: Table, kind: type[CheckInRecord | Receipt | Tally]) -> list[Column[Any]]:
     """As in the model: the tenant, then what the value has."""
-    assert {c.name for c in table.c} - {"count"} == {"tenant_id", *kind.__slots__}
+    assert {c.name for c in table.c} - {"count", "token"} == {"tenant_id", *kind.__slots__}
     return [table.c[name] for name in ("tenant_id", *kind.__slots__)]
 
 
 def _contents(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:
     """Every row of ours, in the columns that the model knows."""
     d, t = schema.devices.c, schema.device_tokens.c
-    of_device = [d.device_id, d.permission, d.permission_sequence, d.permission_epoch, d.revoked]
-    columns = {
+    columns: dict[Table, list[Any]] = {
         schema.check_ins: _columns(schema.check_ins, CheckInRecord),
         schema.receipts: _columns(schema.receipts, Receipt),
         schema.tallies: [*_columns(schema.tallies, Tally), schema.tallies.c["count"]],
-        schema.devices: of_device,
+        schema.devices: [d.device_id, d.revoked],
         schema.device_tokens: [t.kid, t.device_id, t.fresh],
     }
     found = {}
@@ -697,7 +881,9 @@ def _contents(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:
         rows = connection.execute(select(*wanted).where(table.c.tenant_id.in_(TENANTS))).all()
         found[table.name] = {tuple(row) for row in rows}
         assert len(rows) == len(found[table.name])
-    return found
+    token = [schema.check_ins.c[name] for name in ("tenant_id", "expires_on", "token")]
+    rows = connection.execute(select(*token).where(schema.check_ins.c.tenant_id.in_(TENANTS)))
+    return {**found, "tokens": {tuple(row) for row in rows}}
 
 
 def _clear(connection: Connection) -> None:
@@ -747,7 +933,7 @@ REPORTS = st.lists(st.tuples(SEQUENCES, st.sampled_from(State)), max_size=10)
 def _after(reports: Sequence[tuple[int, State]]) -> Permission:
     permission = Permission()
     for sequence, state in reports:
-        permission = after_report(permission, state, sequence)
+        permission = after_report(permission, state, sequence, NOON)
     return permission
 
 
@@ -757,7 +943,7 @@ def test_any_order_and_repetition_of_reports_ends_as_the_model_says(
 ) -> None:
     again = data.draw(st.lists(st.sampled_from(reports))) if reports else []
     permission = _after(data.draw(st.permutations(reports + again)))
-    model = ModelDevice(0, SUBJECTS[0], 0, reports=[(n, s.value) for n, s in reports])
+    model = ModelDevice(0, 0, 0, reports=[(n, s.value) for n, s in reports])
     expected = (model.state, model.sequence, model.epoch)
     assert (permission.state, permission.sequence, permission.epoch) == expected
 
@@ -767,7 +953,7 @@ def test_a_late_report_never_changes_the_state(
     reports: list[tuple[int, State]], state: State, sequence: int
 ) -> None:
     known = _after(reports)
-    after = after_report(known, state, min(sequence, known.sequence - 1))
+    after = after_report(known, state, min(sequence, known.sequence - 1), NOON)
     assert (after.state, after.sequence) == (known.state, known.sequence)
 
 
@@ -798,6 +984,6 @@ def test_a_sequence_too_far_ahead_is_refused(
 ) -> None:
     known = _after(reports)
     furthest = known.sequence + MAX_SEQUENCE_LEAP
-    assert after_report(known, state, furthest).sequence == furthest
+    assert after_report(known, state, furthest, NOON).sequence == furthest
     with pytest.raises(SequenceTooFarAhead):
-        after_report(known, state, furthest + beyond)
+        after_report(known, state, furthest + beyond, NOON)

@@ -1,20 +1,29 @@
 """Who may call: keys, tokens, scopes, enrollment. One tenant never sees another."""
 
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from litestar.handlers import HTTPRouteHandler
 
 from doorstep_server import credentials
 from doorstep_server.credentials import Kind
+from doorstep_server.privacy.permission import Permission
+from doorstep_server.privacy.personal import DeviceDetails, unseal_device_details
+from doorstep_server.privacy.seals import BrokenSeal
 from doorstep_server.store import devices
 from world import Api, Phone, Tenancy, World
 
-OPEN = {("POST", "/v1/enrollments")}
+#: a code is what enrolls, and what fetches the receipt of an erasure: its token died with it. What
+#: receipts are checked with is anybody's
+OPEN = {
+    ("POST", "/v1/enrollments"),
+    ("GET", "/v1/erasures/{code:str}"),
+    ("GET", "/v1/privacy/signing-keys"),
+}
 
 
-def test_every_route_under_v1_is_guarded_except_enrollment(world: World) -> None:
+def test_every_route_under_v1_is_guarded_except_these(world: World) -> None:
     unguarded = {
         (method, route.path)
         for route in world.client.app.routes
@@ -184,11 +193,19 @@ def test_an_app_that_enrolls_again_ends_its_earlier_device(tenant: Tenancy) -> N
     assert answer.json()["code"] == "device-revoked"
 
 
-def test_only_the_allow_listed_is_kept_of_a_device(world: World, tenant: Tenancy) -> None:
-    tenant.enroll(tenant.code(tenant.subject()["id"]))
-    assert world.rows("SELECT platform, os_major, model FROM devices") == [
-        ("android", "15", "Pixel 9")
-    ]
+def test_only_the_allow_listed_is_kept_of_a_device_and_sealed(
+    world: World, tenant: Tenancy
+) -> None:
+    phone = tenant.phone(state=None)
+    kept = tenant.device_details(phone)
+    assert kept == DeviceDetails(
+        platform="android", os_major="15", model="Pixel 9", permission=Permission()
+    )
+    [(sealed,)] = world.rows("SELECT sealed FROM devices")
+    assert b"Pixel" not in bytes(sealed)
+    other = tenant.keys_of(tenant.phone().subject_id)
+    with pytest.raises(BrokenSeal):
+        unseal_device_details(other, UUID(phone.device_id), bytes(sealed))
 
 
 # -- tenants ---------------------------------------------------------------------------------
@@ -196,6 +213,7 @@ def test_only_the_allow_listed_is_kept_of_a_device(world: World, tenant: Tenancy
 
 def test_another_tenants_things_are_not_found(world: World, tenant: Tenancy, phone: Phone) -> None:
     site = tenant.site(external_id="s1")
+    checked_in = phone.check_in(phone.claim()).json()["id"]
     other = world.tenant()
     paths = [
         ("GET", f"/v1/sites/{site['id']}"),
@@ -204,6 +222,9 @@ def test_another_tenants_things_are_not_found(world: World, tenant: Tenancy, pho
         ("GET", f"/v1/sites/{site['id']}/versions"),
         ("GET", f"/v1/subjects/{phone.subject_id}"),
         ("PUT", f"/v1/subjects/{phone.subject_id}/groups"),
+        ("PUT", f"/v1/subjects/{phone.subject_id}/restrictions"),
+        ("POST", f"/v1/subjects/{phone.subject_id}/erasure"),
+        ("GET", f"/v1/check-ins/{checked_in}/position"),
         ("POST", f"/v1/subjects/{phone.subject_id}/enrollments"),
         ("DELETE", f"/v1/devices/{phone.device_id}"),
         ("DELETE", f"/v1/api-keys/{phone.token.split('_')[1]}"),
@@ -212,7 +233,9 @@ def test_another_tenants_things_are_not_found(world: World, tenant: Tenancy, pho
         "PUT": {k: v for k, v in site.items() if k not in {"id", "valid_from", "warnings"}},
     }
     for method, path in paths:
-        json = {"groups": []} if path.endswith("groups") else bodies.get(method)
+        json = {"groups": {"groups": []}, "restrictions": {}}.get(
+            path.rpartition("/")[2], bodies.get(method)
+        )
         headers = {"Doorstep-Purpose": "visit"}
         theirs = other.admin.request(method, path, json=json, headers=headers)
         none = other.admin.request(method, _with_other_ids(path), json=json, headers=headers)
@@ -312,7 +335,11 @@ def test_only_the_first_number_of_a_version_is_kept(
         "device": device,
     }
     assert tenant.world.client.post("/v1/enrollments", json=body).status_code == 201
-    assert world.rows("SELECT os_major FROM devices") == [(kept,)]
+    [listed] = tenant.admin.get("/v1/devices", headers={"Doorstep-Purpose": "visit"}).json()[
+        "items"
+    ]
+    assert (listed["platform"], listed["os_major"], listed["model"]) == ("android", kept, "Pixel 9")
+    assert len(listed) == 7
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import date
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull
+from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.store.check_ins import Proposal, Refused, Settled
 from doorstep_server.store.database import Conflicted, DatabaseUnavailable
 
 
 def proposal(purpose: str = "visit") -> Proposal:
     return Proposal(
-        tenant_id=uuid4(), subject_id=uuid4(), kid="k", id=uuid4(), receipt_key=b"", digest=b"",
-        epoch=None, age_s=0, purpose=purpose, day=date(2026, 3, 10), outcome="too-old",
+        tenant_id=uuid4(), subject_id=uuid4(), subject_keys=SubjectKeys.of(b"s" * 32), kid="k",
+        id=uuid4(), receipt_key=b"", digest=b"", epoch=None, age_s=0, purpose=purpose,
+        received_at=datetime(2026, 3, 10, 12, tzinfo=UTC), outcome="too-old",
     )  # fmt: skip
 
 

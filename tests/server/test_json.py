@@ -36,6 +36,11 @@ TAKING_BODIES = sorted(
     for method in handler.http_methods
     for path in handler.paths
 )
+#: whose bodies have no member that must be given
+NOTHING_REQUIRED = {
+    ("PUT", "/v1/device/restrictions"),
+    ("PUT", "/v1/subjects/{subject_id:uuid}/restrictions"),
+}
 each_route = pytest.mark.parametrize(("method", "path"), TAKING_BODIES)
 
 
@@ -121,6 +126,7 @@ def valid(phone: Phone, method: str, path: str) -> dict[str, Any]:
         fix={"mocked": False, "source": "gps"},
     )
     device = {"platform": "android", "os_version": "15", "model": "Pixel 9"}
+    restrictions = {"purposes": ["visit"], "wholly": False}
     trial = {name: claim[name] for name in ("fix", "sent_at", "age_s")}
     bodies: dict[tuple[str, str], dict[str, Any]] = {
         ("POST", "/v1/check-ins"): claim,
@@ -137,14 +143,25 @@ def valid(phone: Phone, method: str, path: str) -> dict[str, Any]:
         },
         ("POST", "/v1/subjects"): {"external_id": uuid4().hex, "groups": ["north"]},
         ("PUT", "/v1/subjects/{subject_id:uuid}/groups"): {"groups": ["north"]},
+        ("PUT", "/v1/subjects/{subject_id:uuid}/restrictions"): restrictions,
+        ("PUT", "/v1/device/restrictions"): restrictions,
         ("POST", "/v1/sites"): site,
         ("PUT", "/v1/sites/{site_id:uuid}"): {**site, "version": 1},
         ("POST", "/v1/sites/judge"): trial,
         ("POST", "/v1/sites/search"): {"near": {"center": [-46.655, -23.561], "radius_m": 80}},
-        ("PUT", "/v1/settings"): {"max_speed_kmh": 900, "max_site_area_km2": 35_000},
+        ("PUT", "/v1/settings"): {
+            "max_speed_kmh": 900,
+            "max_site_area_km2": 35_000,
+            "max_level": "site",
+        },
         ("POST", "/v1/purposes"): {**purpose, "name": f"p{uuid4().hex}"},
         ("PUT", "/v1/purposes/{name:str}"): {**purpose, "version": 1},
         ("POST", "/v1/api-keys"): {"name": "key", "scopes": ["sites:read"]},
+        ("POST", "/v1/privacy/holds"): {
+            "subject_id": str(uuid4()),
+            "reason": "legal-claim",
+            "expires_on": "2026-12-31",
+        },
     }
     return bodies[method, path]
 
@@ -215,6 +232,9 @@ def test_the_json_test_suite(send: Send, path: str, world: World, method: str) -
         elif name in REPEATED:
             clear(answer, "malformed-json")
             assert answer.json()["reason"] == "repeated-member"
+        elif name == "y_object_empty" and (method, path) in NOTHING_REQUIRED:
+            # as if each member were its default
+            assert answer.status_code in {200, 404}
         elif name.startswith("y_"):
             clear(answer, "invalid-body")
         else:

@@ -19,10 +19,10 @@ from world import NOON, Phone, Tenancy, World
 REPORTS = st.lists(st.tuples(st.sampled_from(State), st.integers(1, 6)), max_size=8)
 
 
-def merged(reports: list[tuple[State, int]]) -> Permission:
-    permission = Permission()
+def merged(reports: list[tuple[State, int]], known: Permission | None = None) -> Permission:
+    permission = known or Permission()
     for state, sequence in reports:
-        permission = after_report(permission, state, sequence)
+        permission = after_report(permission, state, sequence, NOON)
     return permission
 
 
@@ -40,7 +40,7 @@ def test_the_epoch_never_falls_and_is_the_highest_withdrawal(
     reports: list[tuple[State, int]], state: State, sequence: int
 ) -> None:
     before = merged(reports)
-    after = after_report(before, state, sequence)
+    after = after_report(before, state, sequence, NOON)
     assert after.epoch >= before.epoch
     assert after.epoch == max(
         (s for st, s in [*reports, (state, sequence)] if st in WITHDRAWN), default=0
@@ -58,7 +58,7 @@ def test_nothing_of_an_earlier_epoch_is_ever_permitted(
 
 def test_a_report_too_far_ahead_is_an_error() -> None:
     with pytest.raises(SequenceTooFarAhead):
-        after_report(Permission(sequence=5), State.PRECISE, 1_000_006)
+        after_report(Permission(sequence=5), State.PRECISE, 1_000_006, NOON)
 
 
 def test_without_a_report_the_permission_is_unknown(world: World, tenant: Tenancy) -> None:

@@ -20,7 +20,7 @@ def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -
         kept, tenant_id = tenant.site(), tenant.new.tenant.tenant_id
         # opened for a loop of its own, as by another process
         database = deployment.database(settings)
-        policies = Policies(database, world.services.keyring)
+        policies = Policies(database, world.services.keyring, world.clock)
 
         async def look() -> tuple[object, object]:
             before = await policies.of(tenant_id)
@@ -75,16 +75,16 @@ def test_tenants_that_were_quiet_longest_are_let_go_of(settings: Settings) -> No
         database = deployment.database(settings)
 
         async def look() -> None:
-            roomy = Policies(database, world.services.keyring)
+            roomy = Policies(database, world.services.keyring, world.clock)
             one = (await roomy.of(first)).size_bytes
-            policies = Policies(database, world.services.keyring, memory_bytes=2 * one)
+            policies = Policies(database, world.services.keyring, world.clock, memory_bytes=2 * one)
             for tenant_id in (first, second, first, third):
                 assert len((await policies.of(tenant_id)).index) == 1
             assert set(policies._loaded) == {first, third}
             # asked for again, it is read again
             assert len((await policies.of(second)).index) == 1
             # however little there is room for, the one that is asked for stays
-            tiny = Policies(database, world.services.keyring, memory_bytes=1)
+            tiny = Policies(database, world.services.keyring, world.clock, memory_bytes=1)
             await tiny.of(first)
             await tiny.of(second)
             assert set(tiny._loaded) == {second}
@@ -104,7 +104,7 @@ def test_more_changes_than_a_page_are_all_seen(
         database = deployment.database(settings)
 
         async def look() -> None:
-            policies = Policies(database, world.services.keyring)
+            policies = Policies(database, world.services.keyring, world.clock)
             before = await policies.of(tenant_id)
             assert len(before.index) == 4
             for number in range(5):
@@ -130,7 +130,7 @@ def test_a_revoked_key_is_not_remembered_while_the_new_policy_is_read(settings: 
         database = deployment.database(settings)
 
         async def look() -> None:
-            policies = Policies(database, world.services.keyring)
+            policies = Policies(database, world.services.keyring, world.clock)
             before = await policies.of(tenant_id)
             before.tokens.put("kid", cast("Token", object()))
             before.api_keys.put("kid", cast("ApiKey", object()))

@@ -17,6 +17,7 @@ from shapely import box
 from sqlalchemy import event, text
 
 from doorstep_server import deployment
+from doorstep_server.keyring.opening import entries_at
 from doorstep_server.retention import run as retention_run
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, check_ins, devices, migrate, retention, sites
@@ -297,7 +298,7 @@ def test_what_is_acknowledged_is_on_disk_whatever_the_server_is_set_to(world: Wo
 def refused(settings: Settings, because: str, kind: type[Exception] = UnsupportedDatabase) -> None:
     with pytest.raises(kind, match=because):
         initialized(settings)
-    assert not settings.keyring_path().exists()
+    assert not entries_at(settings).exists()
 
 
 def test_a_database_that_cannot_hold_every_text_is_refused(
@@ -503,10 +504,11 @@ def full(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[Wor
         copied = "purpose, policy_version, legal_basis, level, site_id, site_version, action"
         world.rows(
             f"""
-            INSERT INTO check_ins (tenant_id, expires_on, id, subject_ref, time, {copied},
+            INSERT INTO check_ins (tenant_id, expires_on, id, token, sealed, time, {copied},
                 outcome, reason, evidence)
-            SELECT tenant_id, expires_on - (n % 50), gen_random_uuid(), subject_ref,
-                time - n * interval '1 minute', {copied}, outcome, reason, evidence
+            SELECT tenant_id, expires_on - (n % 50), gen_random_uuid(),
+                uuid_send(gen_random_uuid()), sealed, time - n * interval '1 minute', {copied},
+                outcome, reason, evidence
             FROM check_ins, generate_series(1, 20000) AS n
             """
         )

@@ -1,6 +1,7 @@
 """Retention on both databases: what has expired goes, in bounded pieces, and nothing else does."""
 
 import asyncio
+from typing import cast
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +10,7 @@ from litestar.testing import TestClient
 from doorstep_server import deployment
 from doorstep_server.app import build_app, make_services
 from doorstep_server.cli import main
+from doorstep_server.keyring import Keyring
 from doorstep_server.retention import Report, keep_running, run
 from doorstep_server.store import retention
 from doorstep_server.store.database import DatabaseUnavailable
@@ -20,9 +22,9 @@ def kept(world: World) -> Report:
     """One run at the world's time, as another process."""
 
     async def work() -> Report:
-        database, _ = deployment.open_deployment(world.settings)
+        database, keyring = deployment.open_deployment(world.settings)
         try:
-            return await run(database, world.clock.now.date())
+            return await run(database, keyring, world.clock.now.date())
         finally:
             await database.close()
 
@@ -42,6 +44,7 @@ def test_receipts_go_when_no_retry_can_need_them(world: World, phone: Phone) -> 
     again = phone.check_in({**body, "permission_epoch": 0})
     assert again.headers["doorstep-replayed"] == "true"
     world.clock.advance(days=1)
+    phone.report("precise")
     assert kept(world).receipts_deleted == 1
     assert count(world, "receipts") == 0
     assert phone.check_in({**body, "permission_epoch": 0}).json()["code"] == "too-old"
@@ -68,6 +71,7 @@ def test_a_run_deletes_in_bounded_pieces_and_of_every_tenant(
         phone.check_in(phone.claim())
         others_phone.check_in(others_phone.claim())
     world.clock.advance(days=8)
+    phone.report("precise")
     fresh = phone.claim()
     phone.check_in(fresh)
     pieces: list[int] = []
@@ -90,8 +94,8 @@ def test_a_run_that_fails_is_told_and_the_next_one_comes() -> None:
             raise DatabaseUnavailable("away")
 
     async def follow() -> None:
-        database = Away()
-        keeping = asyncio.create_task(keep_running(database, lambda: NOON, every_s=0))
+        database, keyring = Away(), cast("Keyring", None)
+        keeping = asyncio.create_task(keep_running(database, keyring, lambda: NOON, every_s=0))
         async with asyncio.timeout(30):
             for _ in range(3):
                 await database.asked.acquire()

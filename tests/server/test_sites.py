@@ -225,11 +225,19 @@ def test_purposes_are_versioned(tenant: Tenancy) -> None:
     ]
 
 
-@pytest.mark.parametrize("level", ["cell", "exact"])
-def test_a_level_that_cannot_be_kept_is_refused_and_not_cut(tenant: Tenancy, level: str) -> None:
+@pytest.mark.parametrize("level", ["none", "site", "cell", "exact"])
+def test_a_purpose_is_of_one_of_these_levels(tenant: Tenancy, level: str) -> None:
+    assert tenant.purpose("p", level=level)["level"] == level
+    assert tenant.admin.get("/v1/purposes/p").json()["level"] == level
+
+
+@pytest.mark.parametrize("level", ["", "CELL", "precise", None, 3])
+def test_a_level_that_is_none_of_these_is_refused_and_not_cut(
+    tenant: Tenancy, level: object
+) -> None:
     body = {"name": "p", "title": "x", "legal_basis": "contract", "level": level}
     answer = tenant.admin.post("/v1/purposes", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (422, "level-not-available")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-body")
 
 
 def test_subjects_are_got_or_made(tenant: Tenancy) -> None:
@@ -371,15 +379,21 @@ def test_a_version_that_there_is_not_explains_nothing(
 
 
 def test_limits_are_shown_and_set(tenant: Tenancy) -> None:
-    usual = {"max_speed_kmh": 1_000, "max_site_area_km2": 10_000_000}
+    usual = {"max_speed_kmh": 1_000, "max_site_area_km2": 10_000_000, "max_level": "cell"}
     assert tenant.admin.get("/v1/settings").json() == usual
-    wanted = {"max_speed_kmh": None, "max_site_area_km2": 10}
+    wanted = {"max_speed_kmh": None, "max_site_area_km2": 10, "max_level": "exact"}
     assert tenant.admin.put("/v1/settings", wanted).json() == wanted
     assert tenant.admin.get("/v1/settings").json() == wanted
     body_of = body(geofence=circle(10, 10, 2_000))
     answer = tenant.admin.post("/v1/sites", json=body_of)
     assert (answer.status_code, answer.json()["reason"]) == (422, "too_large")
-    for wrong in ({"max_speed_kmh": 1}, wanted | {"max_site_area_km2": 0}, wanted | {"x": 1}):
+    for wrong in (
+        {"max_speed_kmh": 1},
+        wanted | {"max_site_area_km2": 0},
+        wanted | {"max_level": "precise"},
+        wanted | {"max_level": None},
+        wanted | {"x": 1},
+    ):
         assert tenant.admin.put("/v1/settings", wrong).json()["code"] == "invalid-body"
 
 
@@ -391,13 +405,20 @@ def test_the_command_shows_and_sets_limits(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         return result.output.split()
 
+    def shown(speed: str, area: str, level: str) -> list[str]:
+        return ["max-speed-kmh", speed, "max-site-area-km2", area, "max-level", level]
+
     run("init")
     limits = ("tenants", "limits")
-    assert run(*limits) == ["max-speed-kmh", "1000", "max-site-area-km2", "10000000"]
-    set_one = run(*limits, "--max-speed-kmh", "none")
-    assert set_one == ["max-speed-kmh", "none", "max-site-area-km2", "10000000"]
+    assert run(*limits) == shown("1000", "10000000", "cell")
+    assert run(*limits, "--max-speed-kmh", "none") == shown("none", "10000000", "cell")
+    assert run(*limits, "--max-level", "exact") == shown("none", "10000000", "exact")
     run(*limits, "--max-speed-kmh", "900", "--max-site-area-km2", "5")
-    assert run(*limits) == ["max-speed-kmh", "900", "max-site-area-km2", "5"]
+    assert run(*limits) == shown("900", "5", "exact")
+    wrong = runner.invoke(
+        main, ["--home", str(tmp_path / "home"), *limits, "--max-level", "precise"]
+    )
+    assert (wrong.exit_code, "precise" in wrong.output) == (2, True)
 
 
 # -- searching the map -------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The database: its schema is what the migrations make, and every column has its place."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from doorstep_server import deployment
 from doorstep_server.cli import main
 from doorstep_server.deployment import NewTenant, NotInitialized
 from doorstep_server.keyring import Keyring, KeyringUnusable
+from doorstep_server.keyring.opening import create_root, entries_at
 from doorstep_server.privacy.data_map import DATA_MAP
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, migrate, sites, tenants
@@ -33,7 +33,7 @@ from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.sites import SiteContent, StoredSite
 from doorstep_server.store.sqlite import SqliteDatabase
-from world import NOON, SQUARE, behind, opened
+from world import NOON, SQUARE, behind, behind_file, opened
 
 #: of one database for all tenants, or the list of tenants itself: not distributed on a cluster
 SHARED = {"deployment", "tenants"}
@@ -192,18 +192,19 @@ def test_keys_begin_with_the_tenant() -> None:
 
 def test_every_column_is_mapped_to_purpose_basis_and_retention(tmp_path: Path) -> None:
     stored = {table.name: set(table.columns.keys()) for table in metadata.tables.values()}
-    Keyring.create(tmp_path / "keyring.db")
-    with sqlite3.connect(tmp_path / "keyring.db") as connection:
-        tables = [
-            n
-            for (n,) in connection.execute("SELECT name FROM sqlite_master")
-            if not n.startswith("sqlite_")
-        ]
-        stored |= {
-            t: {row[1] for row in connection.execute(f"PRAGMA table_info({t})")} for t in tables
-        }
-    connection.close()
+    settings = Settings(home=tmp_path)
+    Keyring.create(entries_at(settings), create_root(settings), UUID(int=1))
+    stored |= columns_of_file(tmp_path / "keyring.db")
     assert {table: set(columns) for table, columns in DATA_MAP.items()} == stored
+
+
+def columns_of_file(file: Path) -> dict[str, set[str]]:
+    tables = [
+        name
+        for (name,) in behind_file(file, "SELECT name FROM sqlite_master")
+        if not name.startswith("sqlite_")
+    ]
+    return {t: {row[1] for row in behind_file(file, f"PRAGMA table_info({t})")} for t in tables}
 
 
 def test_no_column_could_hold_a_coordinate_of_a_person() -> None:
@@ -248,7 +249,7 @@ def test_the_place_of_something_else_is_left_alone(settings: Settings) -> None:
     behind(settings, "CREATE TABLE theirs (x INTEGER)")
     with pytest.raises(ForeignDatabase, match="a database of its own"):
         initialize(settings)
-    assert not settings.keyring_path().exists()
+    assert not entries_at(settings).exists()
     with pytest.raises(ForeignDatabase):
         deployment.open_deployment(settings)
 
@@ -291,7 +292,7 @@ def test_a_deployment_that_was_not_made_leaves_no_keyring(
         patched.setattr(tenants, "bind_keyring", fail)
         with pytest.raises(RuntimeError, match="on purpose"):
             initialize(settings)
-    assert not settings.keyring_path().exists()
+    assert not entries_at(settings).exists()
     initialize(settings)
 
 
@@ -309,19 +310,6 @@ def test_without_a_deployment_nothing_opens(settings: Settings) -> None:
     assert not settings.home.exists()
 
 
-def test_a_missing_or_foreign_keyring_keeps_the_server_from_starting(settings: Settings) -> None:
-    initialize(settings)
-    settings.keyring_path().rename(settings.home / "away")
-    with pytest.raises(KeyringUnusable, match="missing"):
-        deployment.open_deployment(settings)
-    Keyring.create(settings.keyring_path())
-    with pytest.raises(KeyringUnusable, match="another database"):
-        deployment.open_deployment(settings)
-    settings.keyring_path().write_bytes(b"no database at all" * 100)
-    with pytest.raises(KeyringUnusable, match="cannot be read"):
-        deployment.open_deployment(settings)
-
-
 def test_a_lost_database_is_never_made_anew_beside_its_keyring(settings: Settings) -> None:
     initialize(settings)
     if settings.admin_database_url is None:
@@ -334,21 +322,6 @@ def test_a_lost_database_is_never_made_anew_beside_its_keyring(settings: Setting
         deployment.open_deployment(settings)
     with pytest.raises(KeyringUnusable, match="Put the database back"):
         initialize(settings, "Second")
-
-
-def test_a_keyring_that_lacks_a_tenant_keeps_the_server_from_starting(settings: Settings) -> None:
-    initialize(settings)
-    old = settings.keyring_path().read_bytes()
-    second = deployment.new_tenant("Second")
-    opened_, keyring = deployment.open_deployment(settings)
-    with deployment.closed_after(opened_) as database:
-        database.write_now(
-            Reach.of(second.tenant_id),
-            lambda c: deployment.add_tenant(c, keyring, second, NOON),
-        )
-    settings.keyring_path().write_bytes(old)
-    with pytest.raises(KeyringUnusable, match="older than the database"):
-        deployment.open_deployment(settings)
 
 
 def test_several_that_initialize_at_once_make_one_deployment(settings: Settings) -> None:

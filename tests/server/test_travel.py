@@ -19,7 +19,8 @@ from doorstep_server.check_ins.journal import Failed
 from doorstep_server.check_ins.travel import KNOWN_FOR, LastPresences, Presence
 from doorstep_server.deployment import FIRST_PURPOSE
 from doorstep_server.policies import Policy
-from doorstep_server.privacy.keys import TenantKeys
+from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
+from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Judged, cut_time, minimize
 from doorstep_server.store import tenants
 from doorstep_server.store.check_ins import Refused, Settled
@@ -327,7 +328,7 @@ class Away:
 def test_where_nothing_can_be_asked_each_check_in_is_told_to_come_again(
     traveller: Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traveller.world.services.last_presences, "_database", Away())
+    monkeypatch.setattr(traveller.world.services.way.last, "_database", Away())
     answer = traveller.phone.check_in(traveller.claim(HOME))
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     batch = {"check_ins": [traveller.claim(HOME), {}]}
@@ -370,7 +371,7 @@ def test_what_is_remembered_does_not_print() -> None:
 # -- what this process remembers ---------------------------------------------------------------
 
 TENANT, SITE = UUID(int=1), UUID(int=2)
-KEYS = TenantKeys(labels=b"l" * 32, seals=b"s" * 64)
+KEYS = TenantKeys(labels=b"l" * 32, seals=b"s" * 64, rows={"2026-05": b"r" * 32})
 
 
 def accepted(person: int, at: datetime = NOON, *, late: timedelta = timedelta()) -> Judged:
@@ -378,10 +379,14 @@ def accepted(person: int, at: datetime = NOON, *, late: timedelta = timedelta())
     return Judged(
         id=uuid4(),
         subject_id=UUID(int=person),
+        subject_keys=SubjectKeys.of(bytes([person])),
         purpose=FIRST_PURPOSE,
+        max_level=Level.CELL,
         claimed_site_id=None,
         action=None,
         verdict=Verdict(Reason.INSIDE, site),
+        cell=None,
+        exact=None,
         captured_at=at - late,
         received_at=at,
         digest=b"",
@@ -412,6 +417,7 @@ def knows(last: LastPresences, person: int, at: datetime = NOON) -> bool:
         tenant_id=TENANT,
         version=1,
         keys=KEYS,
+        keys_until=NOON.date() + timedelta(days=1),
         purposes={},
         limits=Limits(),
         index=SiteIndex([]),
