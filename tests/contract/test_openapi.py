@@ -173,6 +173,7 @@ def test_an_empty_page_of_check_ins_is_as_described(document: dict[str, Any]) ->
         "a2000000-0000-4000-0000-000000000001",
         "a2000000-0000-4000-c000-000000000001",
     ],
+    ids=["random", "upper-case", "version-8", "version-1", "version-5", "variant-0", "variant-6"],
 )
 def test_the_ids_that_are_described_are_those_that_are_taken(
     document: dict[str, Any], text: str

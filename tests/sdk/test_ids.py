@@ -35,7 +35,11 @@ def test_a_new_check_in_has_its_id_before_it_is_sent():
     assert UUID(new.id).version == 8
 
 
-@pytest.mark.parametrize("given", [uuid4(), str(uuid4()), str(uuid4()).upper(), check_in_id()])
+@pytest.mark.parametrize(
+    "given",
+    [uuid4(), str(uuid4()), str(uuid4()).upper(), check_in_id()],
+    ids=["uuid", "text", "upper-case", "made-here"],
+)
 def test_a_random_id_of_the_callers_is_taken(given):
     assert NewCheckIn(purpose="visit", fix=a_fix(), id=given).id == str(given).lower()
 
