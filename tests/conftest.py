@@ -17,7 +17,7 @@ from doorstep_server.settings import Settings
 from postgres import Cluster, ScratchDatabase, Server, why_no_cluster, why_no_server
 from world import DATABASES, World, initialized, on_postgres, opened
 
-# how long an example takes is the machine's affair
+# how long an example takes depends on what else runs: no test measures it
 hypothesis.settings.register_profile("doorstep", deadline=None)
 hypothesis.settings.load_profile("doorstep")
 
