@@ -25,6 +25,7 @@ from doorstep_server.privacy.personal import DeviceDetails, unseal_device_detail
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, devices
+from doorstep_server.store.database import Database
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import OWNER, Reach
 
@@ -240,6 +241,8 @@ class World:
     services: Services
     client: TestClient[Litestar]
     first: Tenancy = field(init=False)
+    #: kept open: on PostgreSQL to connect takes longer than what is then asked
+    _owned: tuple[postgres.LoopThread, Database] | None = field(default=None, init=False)
 
     def tenant(self, name: str = "Another") -> Tenancy:
         tenant = deployment.new_tenant(name)
@@ -259,9 +262,17 @@ class World:
 
     def owner(self, function: Callable[[Connection], T]) -> T:
         """Past all that keeps tenants apart: as the owner of the file, or as a superuser."""
-        owned = database_at(self.settings.admin_database_url or self.settings.database())
-        with deployment.closed_after(owned) as database:
-            return database.write_now(OWNER, function)
+        if self._owned is None:
+            url = self.settings.admin_database_url or self.settings.database()
+            self._owned = postgres.LoopThread(), database_at(url)
+        thread, database = self._owned
+        return thread.run(database.write(OWNER, function))
+
+    def close(self) -> None:
+        if self._owned is not None:
+            thread, database = self._owned
+            thread.run(database.close())
+            thread.close()
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a look into the database shows to whoever holds all of it."""
@@ -304,4 +315,5 @@ def opened(settings: Settings, new: NewTenant | None = None) -> Iterator[World]:
         world = World(settings, clock, services, client)
         if new is not None:
             world.first = Tenancy(world, new)
-        yield world
+        with closing(world):
+            yield world

@@ -361,6 +361,7 @@ class Stage:
 
     def clear(self) -> None:
         """As if no example had run here."""
+        self.numbers = NextNumbers()
         if self._owner is None:
             self.write(_clear)
             return
