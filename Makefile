@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # what an installation is made from: a change to any of these installs anew
 SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
+# two processes, if there are as many processors; the files in their order, as the long ones are first
+TOGETHER := -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format load rates lists judge cost prove constraints clean
@@ -16,7 +18,7 @@ run: $(VENV)/.demo ## Set everything up and run the demo (SQLite, simulated phon
 
 test: $(VENV)/.dev ## Set everything up and run all tests
 	@.ci/system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
 
 check: $(VENV)/.dev ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
