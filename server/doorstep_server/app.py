@@ -37,6 +37,7 @@ from doorstep_server.api.paging import paging
 from doorstep_server.auth import Authenticator
 from doorstep_server.check_ins.flow import Way
 from doorstep_server.check_ins.journal import Journal
+from doorstep_server.check_ins.probes import ProbeBudget
 from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.deployment import open_deployment
 from doorstep_server.erasing import Eraser
@@ -127,6 +128,7 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         way=Way(
             journal=Journal(lambda group: _commit(database, group, numbers)),
             last=LastPresences(database),
+            probes=ProbeBudget.usual(time.monotonic, is_on=settings.probe_budget),
             keyring=keyring,
         ),
         renewals=Renewals(),

@@ -28,6 +28,8 @@ class Settings:
     keyring_root: str | None = None
     #: how many megabytes the sites of all tenants may take in one process
     sites_memory_mb: int = 2_000
+    #: whether answers to check-ins that could locate a site are limited to a number in a time
+    probe_budget: bool = True
     #: how much is logged: debug, info, warning or error
     log_level: str = "info"
     #: addresses of reverse proxies whose X-Forwarded-For is believed, with commas between
@@ -46,6 +48,9 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     memory = environ.get(PREFIX + "SITES_MEMORY_MB") or "2000"
     if not re.fullmatch(r"[1-9][0-9]{0,6}", memory):
         raise InvalidSetting("DOORSTEP_SITES_MEMORY_MB must be a whole number of megabytes.")
+    probe_budget = environ.get(PREFIX + "PROBE_BUDGET") or "on"
+    if probe_budget not in {"on", "off"}:
+        raise InvalidSetting("DOORSTEP_PROBE_BUDGET must be on or off.")
     return Settings(
         home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
@@ -53,6 +58,7 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         keyring=environ.get(PREFIX + "KEYRING") or None,
         keyring_root=environ.get(PREFIX + "KEYRING_ROOT") or None,
         sites_memory_mb=int(memory),
+        probe_budget=probe_budget == "on",
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,
     )

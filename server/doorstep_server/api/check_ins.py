@@ -20,6 +20,7 @@ from doorstep_server.check_ins.answer import Answer, answer
 from doorstep_server.check_ins.claim import AwareTime, Claim
 from doorstep_server.check_ins.flow import Arrival, Caller
 from doorstep_server.check_ins.journal import Failed, Result
+from doorstep_server.check_ins.probes import RATE_LIMITED
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.problems import Problem, Refusal, problem
@@ -45,6 +46,7 @@ CHECK_IN_REFUSALS = (
     "id-not-random",
     "id-reused",
     "too-old",
+    RATE_LIMITED,
 )
 
 
@@ -110,6 +112,9 @@ async def create(
     """
     policy = await services.policies.of(request.auth.tenant_id)
     [result] = await _check_in(services, policy, request.auth, [data])
+    if isinstance(result, Refused) and result.code == RATE_LIMITED:
+        wait_s = services.way.probes.wait_s(flow.claimant(request.auth, data))
+        raise Refusal(RATE_LIMITED, retry_after_s=max(1, wait_s))
     settled = _settled(result)
     return Response(
         answer(policy.keys, data.id, request.auth.subject_id, settled),

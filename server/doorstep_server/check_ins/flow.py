@@ -1,6 +1,7 @@
 """The way of a check-in, whole:
 
-    claim → judge (pure) → doubt travel → minimize (pure: the fix dies here) → journal → answer
+    claim → judge (pure, within the probe budget) → doubt travel
+          → minimize (pure: the fix dies here) → journal → answer
 
 Decoding and authentication come before, in `api`. Everything takes lists; one is a batch of one.
 A replay is answered even where the claim would be refused today, so a refusal found here travels
@@ -32,7 +33,8 @@ from doorstep_geofences import (
 from doorstep_server.check_ins import travel
 from doorstep_server.check_ins.claim import Claim, is_random
 from doorstep_server.check_ins.exact import with_exact
-from doorstep_server.check_ins.journal import Failed, Journal, Result
+from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull, Result
+from doorstep_server.check_ins.probes import Claimant, ProbeBudget
 from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policy
@@ -79,21 +81,51 @@ class Way:
 
     journal: Journal
     last: LastPresences
+    probes: ProbeBudget
     keyring: Keyring
+
+
+def claimant(caller: Caller, claim: Claim) -> Claimant:
+    """By whose budget a claim is judged."""
+    return Claimant(tenant_id=caller.tenant_id, subject_id=caller.subject_id, site_id=claim.site_id)
 
 
 async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
     """Settle a device's claims durably, in their order."""
     settleable = [a for a in arrivals if is_random(a.claim.id)]
-    settled = iter(await _settled(way, policy, settleable) if settleable else [])
+    settled = iter(await _within_budget(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
         for arrival in arrivals
     ]
 
 
-async def _settled(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
-    judged = await _aside_if_many(arrivals, partial(judge_claims, policy, arrivals))
+async def _within_budget(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
+    """What was taken from the budget for no new answer is given back.
+
+    Not when the caller goes away: what is settled then is told to who asks with the same id.
+    """
+    claimants = [
+        None if _has_no_sites(policy, arrival) else claimant(arrival.caller, arrival.claim)
+        for arrival in arrivals
+    ]
+
+    def judge_some(places: Sequence[int]) -> list[Judged | str]:
+        return judge_claims(policy, [arrivals[i] for i in places])
+
+    judged = await _aside_if_many(arrivals, partial(way.probes.judge, claimants, judge_some))
+    try:
+        results = await _settled(way, policy, arrivals, judged)
+    except (JournalFull, JournalClosed):
+        way.probes.settle(claimants, judged, [Failed()] * len(arrivals))
+        raise
+    way.probes.settle(claimants, judged, results)
+    return results
+
+
+async def _settled(
+    way: Way, policy: Policy, arrivals: Sequence[Arrival], judged: Sequence[Judged | str]
+) -> list[Result]:
     try:
         doubted = await travel.doubted(way.last, policy, judged)
     except DatabaseUnavailable:
@@ -128,7 +160,8 @@ def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | s
 
 
 def _has_no_sites(policy: Policy, arrival: Arrival) -> bool:
-    return policy.purposes[arrival.claim.purpose].level is Level.CELL
+    purpose = policy.purposes.get(arrival.claim.purpose)
+    return purpose is not None and purpose.level is Level.CELL
 
 
 def propose(
