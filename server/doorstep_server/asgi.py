@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from doorstep_server import logs
+from doorstep_server.access_vault import Recorder, open_vault
+from doorstep_server.access_vault.entries import access
 from doorstep_server.answers import CAUSE_KEY, CODE_KEY
-from doorstep_server.app import create_app
+from doorstep_server.app import create_app, now
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
 
@@ -18,12 +21,15 @@ from doorstep_server.settings import Settings
 BODY_PROGRESS_S = 10.0
 
 _OF_ANSWERS = {"code": CODE_KEY, "cause": CAUSE_KEY}
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _READING | {"POST", "PUT", "DELETE", "PATCH"}
 
 
 def asgi(settings: Settings) -> ASGIApp:
     """The application to serve."""
-    return logged(patient(create_app(settings)))
+    app = logged(patient(create_app(settings)))
+    vault = open_vault(settings)
+    return app if vault is None else recorded(app, Recorder(vault, now))
 
 
 def patient(app: ASGIApp, wait_s: float = BODY_PROGRESS_S) -> ASGIApp:
@@ -42,6 +48,47 @@ def patient(app: ASGIApp, wait_s: float = BODY_PROGRESS_S) -> ASGIApp:
     return wrapped
 
 
+def recorded(app: ASGIApp, recorder: Recorder) -> ASGIApp:
+    """Have uses of the API recorded, from before the first request until after the last."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await _recorded(app, recorder, scope, receive, send)
+            return
+
+        # Litestar's type of messages knows none of these
+        async def send_when_written(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                recorder.start()
+            elif message["type"] == "lifespan.shutdown.complete":
+                await asyncio.to_thread(recorder.close)
+            await send(message)
+
+        await app(scope, receive, send_when_written)
+
+    return wrapped
+
+
+async def _recorded(
+    app: ASGIApp, recorder: Recorder, scope: Any, receive: Receive, send: Send
+) -> None:
+    used, answer = access(now(), scope.get("client")), _Answer()
+    try:
+        await app(scope, receive, answer.watched(send))
+    finally:
+        if used is not None and _is_use(scope, answer.status):
+            recorder.record(used)
+
+
+def _is_use(scope: Any, status: int) -> bool:
+    """Whether a request sends something, by somebody who is known or becomes known by it.
+
+    Those that only look are left out: an app that looks again and again says no more by it.
+    """
+    is_known = scope.get("auth") is not None or 200 <= status < 300
+    return is_known and scope["method"] not in _READING
+
+
 def logged(app: ASGIApp) -> ASGIApp:
     """Log each request by what we know of it: never its address, its body or who asked."""
 
@@ -50,20 +97,30 @@ def logged(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 0
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        answer = _Answer()
         try:
-            await app(scope, receive, watch)
+            await app(scope, receive, answer.watched(send))
         finally:
-            _log(scope, status, time.perf_counter() - started)
+            _log(scope, answer.status, time.perf_counter() - started)
 
     return wrapped
+
+
+@dataclass(slots=True)
+class _Answer:
+    """How a request was answered; 0 before it is, and when its sender has gone."""
+
+    status: int = 0
+
+    def watched(self, send: Send) -> Send:
+        """Send, and see what is sent."""
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            await send(message)
+
+        return watch
 
 
 def _log(scope: Any, status: int, seconds: float) -> None:

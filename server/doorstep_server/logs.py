@@ -32,6 +32,7 @@ FIELDS = (
     "exact_positions_deleted",
     "holds_ended",
     "keys_destroyed",
+    "accesses_dropped",
 )
 
 

@@ -30,6 +30,12 @@ class Settings:
     sites_memory_mb: int = 2_000
     #: whether answers to check-ins that could locate a site are limited to a number in a time
     probe_budget: bool = True
+    #: the file of the access vault, which keeps the times and IP addresses of uses; none by default
+    access_vault: Path | None = None
+    #: the file of its key; by default beside it, with `.key` at the end of its name
+    access_vault_key: Path | None = None
+    #: for how many days accesses are kept: six months have up to 184
+    access_vault_days: int = 184
     #: how much is logged: debug, info, warning or error
     log_level: str = "info"
     #: addresses of reverse proxies whose X-Forwarded-For is believed, with commas between
@@ -51,6 +57,9 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     probe_budget = environ.get(PREFIX + "PROBE_BUDGET") or "on"
     if probe_budget not in {"on", "off"}:
         raise InvalidSetting("DOORSTEP_PROBE_BUDGET must be on or off.")
+    vault_days = environ.get(PREFIX + "ACCESS_VAULT_DAYS") or "184"
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", vault_days):
+        raise InvalidSetting("DOORSTEP_ACCESS_VAULT_DAYS must be a whole number of days.")
     return Settings(
         home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
@@ -59,6 +68,14 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         keyring_root=environ.get(PREFIX + "KEYRING_ROOT") or None,
         sites_memory_mb=int(memory),
         probe_budget=probe_budget == "on",
+        access_vault=_path(environ, "ACCESS_VAULT"),
+        access_vault_key=_path(environ, "ACCESS_VAULT_KEY"),
+        access_vault_days=int(vault_days),
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,
     )
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    written = environ.get(PREFIX + name)
+    return Path(written) if written else None

@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, Table, UniqueConstraint, inspect
 
 from doorstep_geofences import Geofence
 from doorstep_server import deployment
+from doorstep_server.access_vault import AccessVault
 from doorstep_server.cli import main
 from doorstep_server.deployment import NewTenant, NotInitialized
 from doorstep_server.keyring import Keyring, KeyringUnusable
@@ -195,6 +196,8 @@ def test_every_column_is_mapped_to_purpose_basis_and_retention(tmp_path: Path) -
     settings = Settings(home=tmp_path)
     Keyring.create(entries_at(settings), create_root(settings), UUID(int=1))
     stored |= columns_of_file(tmp_path / "keyring.db")
+    AccessVault.open(tmp_path / "accesses.db", tmp_path / "accesses.key", days=1)
+    stored |= columns_of_file(tmp_path / "accesses.db")
     assert {table: set(columns) for table, columns in DATA_MAP.items()} == stored
 
 

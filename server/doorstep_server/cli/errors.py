@@ -1,5 +1,6 @@
 """Errors that are told to the operator as they are: each says what to do next."""
 
+from doorstep_server.access_vault import VaultUnusable
 from doorstep_server.deployment import NotInitialized
 from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.settings import InvalidSetting
@@ -16,4 +17,5 @@ TOLD = (
     CannotCopy,
     ForeignDatabase,
     DatabaseUnavailable,
+    VaultUnusable,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from doorstep_server import __version__, settings
+from doorstep_server.cli.access_vault import access_vault_group
 from doorstep_server.cli.backups import backup, restore
 from doorstep_server.cli.demo import demo
 from doorstep_server.cli.deployments import init, migrate_command, tenants_group
@@ -55,5 +56,6 @@ main.add_command(retention_group)
 main.add_command(privacy_group)
 main.add_command(backup)
 main.add_command(restore)
+main.add_command(access_vault_group)
 main.add_command(serve)
 main.add_command(demo)

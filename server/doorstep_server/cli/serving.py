@@ -10,6 +10,7 @@ import click
 import uvicorn
 
 from doorstep_server import logs, settings
+from doorstep_server.access_vault import open_vault
 from doorstep_server.asgi import asgi
 from doorstep_server.deployment import open_deployment
 from doorstep_server.settings import Settings
@@ -35,6 +36,7 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     _require_free(host, port)
     # what cannot be opened is told here, once, not by every worker
     open_deployment(chosen)[0].close_now()
+    open_vault(chosen)
     _hand_down(chosen)
     _end_well()
     logs.event("serving", port=port)

@@ -1,7 +1,7 @@
 """What each stored column is for, on which basis it is kept, and for how long.
 
-Every column of the database and of the keyring is here; a test fails on one that is not. The
-record of processing will be generated from this map.
+Every column of the database, of the keyring and of the access vault is here; a test fails on one
+that is not. The record of processing will be generated from this map.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ class Kept(StrEnum):
     EXACT = "24 to 48 hours, or until the permission is withdrawn"
     HOLD = "until the hold ends"
     PROOF = "a year"
+    ACCESS = "184 days, or as DOORSTEP_ACCESS_VAULT_DAYS says; never read after it"
     COUNT = "as long as the tenant: a number without persons"
 
 
@@ -41,6 +42,7 @@ class Basis(StrEnum):
     PURPOSE = "the legal basis of the purpose, which the row names"
     SECURITY = "needed to know callers and to refuse others"
     HOLD = "a legal claim, which the hold names"
+    LAW = "a law that the operator is subject to, such as Article 15 of Brazil's Lei 12.965/2014"
     RIGHTS = "needed to honour the person's decision"
 
 
@@ -96,6 +98,10 @@ def _of_erasure(purpose: str) -> Entry:
 
 def _of_hold(purpose: str) -> Entry:
     return Entry(purpose, Concerns.PERSON, Basis.HOLD, Kept.HOLD)
+
+
+def _of_access(purpose: str) -> Entry:
+    return Entry(purpose, Concerns.PERSON, Basis.LAW, Kept.ACCESS)
 
 
 def _of_deployment(purpose: str) -> Entry:
@@ -284,6 +290,14 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "name": _of_subject("finds it: an id, a month, or the keyed hash of an external id"),
         "wrapped": _of_subject(
             "a secret, with the external id where it is a person's: unreadable without the root"
+        ),
+    },
+    # the access vault, a store of its own: there is none unless the operator names it
+    "accesses": {
+        "day": _of_access("when the row ends"),
+        "nonce": _of_access("unseals the row, with the vault's key"),
+        "sealed": _of_access(
+            "times and IP addresses of uses of the API, and not whose; who read them; sealed"
         ),
     },
 }
