@@ -31,7 +31,7 @@ from schemathesis.schemas import BaseSchema
 
 from doorstep_server.app import build_app, make_services
 from doorstep_server.asgi import logged, patient
-from world import DATABASES, INSIDE, Phone, World
+from world import DATABASES, INSIDE, Phone, Tenancy, World
 
 #: for each route; the coverage phase makes as many cases as the description has corners
 EXAMPLES = int(os.environ.get("DOORSTEP_FUZZ_EXAMPLES", "10"))
@@ -45,6 +45,8 @@ LISTS = {
     "GET /v1/api-keys",
     "GET /v1/check-ins",
     "GET /v1/devices",
+    "GET /v1/privacy/holds",
+    "GET /v1/privacy/holds/{hold_id}/check-ins",
     "GET /v1/purposes",
     "GET /v1/sites",
     "GET /v1/sites/{site_id}/versions",
@@ -62,7 +64,10 @@ _EXCLUDED: dict[tuple[str, str | None], tuple[str, set[str]]] = {
         "which purposes are registered is the tenant's to say",
         {
             "GET /v1/check-ins",
+            "GET /v1/check-ins/{check_in_id}/position",
             "GET /v1/devices",
+            "GET /v1/privacy/holds",
+            "GET /v1/privacy/holds/{hold_id}/check-ins",
             "GET /v1/subjects",
             "GET /v1/subjects/{subject_id}",
         },
@@ -110,6 +115,10 @@ _EXCLUDED: dict[tuple[str, str | None], tuple[str, set[str]]] = {
     ("positive_data_acceptance", "id-reused"): (
         "an id that was used is one as any other",
         {"POST /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "hold-period-invalid"): (
+        "which days are to come depends on the clock",
+        {"POST /v1/privacy/holds"},
     ),
     ("positive_data_acceptance", "enrollment-code-invalid"): (
         "only an admin knows a code",
@@ -227,8 +236,12 @@ def loaded(app: ASGIApp, world: World, seed: int, *, coverage: bool) -> BaseSche
     """Our OpenAPI, with what no description tells: requests shall get behind the first refusal."""
     admin, person = world.first.admin, world.first.subject()["id"]
     spare = admin.post("/v1/api-keys", {"name": "spare", "scopes": ["sites:read"]}).json()["id"]
+    position, erasure, holds = rights(world, person)
     values = {
         "header.Doorstep-Purpose": ["operations", "audit"],
+        "path.check_in_id": [position],
+        "path.code": [erasure],
+        "path.hold_id": holds,
         "path.device_id": [world.first.phone().device_id],
         "path.kid": [spare],
         "path.name": ["visit"],
@@ -237,6 +250,8 @@ def loaded(app: ASGIApp, world: World, seed: int, *, coverage: bool) -> BaseSche
         "body.purpose": ["visit"],
         "body.version": [1],
         "body.timezone": ["America/Sao_Paulo", "Asia/Tokyo"],
+        "body.subject_id": [person],
+        "body.expires_on": ["2026-12-31"],
         "body.code": [world.first.code(person) for _ in range(20)],
         "body.geofence.center[*]": [INSIDE["lon"], INSIDE["lat"], 0],
         "body.geofence.radius_m": [120],
@@ -261,21 +276,41 @@ def loaded(app: ASGIApp, world: World, seed: int, *, coverage: bool) -> BaseSche
     )
 
 
+def rights(world: World, person: str) -> tuple[str, str, list[str]]:
+    """A check-in whose exact position is kept, an erasure that is done, and legal holds."""
+    admin, name = world.first.admin, f"dispute-{uuid4().hex[:8]}"
+    world.first.purpose(name, level="exact")
+    limits = admin.get("/v1/settings").json()
+    assert admin.put("/v1/settings", limits | {"max_level": "exact"}).status_code == 200
+    phone, gone = world.first.phone(), world.first.phone()
+    stored = phone.check_in(phone.claim(purpose=name)).json()
+    assert stored["stored"]["level"] == "exact"
+    erasure = gone.post("/v1/device/erasure").json()["erasure"]
+    world.services.erasures.eraser.finish_all(world.clock.now.date())
+    hold = {"subject_id": person, "reason": "legal-claim", "expires_on": "2026-12-31"}
+    holds = [admin.post("/v1/privacy/holds", hold).json()["id"] for _ in range(20)]
+    return stored["id"], erasure, holds
+
+
 @dataclass
 class Callers:
     """Who calls: an admin, and phones."""
 
     key: str
     phone: Phone
-    #: what it reports of its permission must not stop the check-ins of the other
+    #: what it says of its permission and its owner's wishes must not stop the other's check-ins
     reporting: Phone
+    tenancy: Tenancy
 
     def credential(self, case: Case) -> str | None:
         """In the way that the route takes; where it takes both, a reason is given by an admin."""
         security = case.operation.definition.raw.get("security", [])
         schemes = {scheme for each in security for scheme in each}
-        if case.operation.label == "PUT /v1/device/permission":
+        if case.operation.label in {"PUT /v1/device/permission", "PUT /v1/device/restrictions"}:
             return self.reporting.token
+        if case.operation.label == "POST /v1/device/erasure":
+            # whose token it is, has none after that
+            return self.tenancy.phone().token
         if "deviceToken" in schemes and "Doorstep-Purpose" not in case.headers:
             return self.phone.token
         return self.key if "apiKey" in schemes else None
@@ -297,6 +332,9 @@ def calling(schema: BaseSchema, callers: Callers) -> Iterator[None]:
             case.headers["Authorization"] = f"Bearer {data}"
 
     def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+        if case.operation.label == "POST /v1/subjects/{subject_id}/erasure":
+            # those that others know stay
+            case.path_parameters = {"subject_id": callers.tenancy.subject()["id"]}
         if case.method == "DELETE" and callers.own_ids() & set(case.path_parameters.values()):
             case.path_parameters = {name: str(uuid4()) for name in case.path_parameters}
         case.body = as_written(case.body)
@@ -328,7 +366,9 @@ def routes(schema: BaseSchema, *, closed: bool) -> set[str]:
 
 
 def test_the_api_is_as_it_says(world: World, served: ASGIApp) -> None:
-    callers = Callers(world.first.new.api_key, world.first.phone(), world.first.phone())
+    callers = Callers(
+        world.first.new.api_key, world.first.phone(), world.first.phone(), world.first
+    )
     seen = Seen()
     for schema in rounds(served, world, coverage=True):
         with calling(schema, callers):

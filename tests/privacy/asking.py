@@ -7,7 +7,7 @@ import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,11 @@ from privacy import two_tenants
 from privacy.route_table import EACH, Operation, Place
 from privacy.two_tenants import INSTALLATION, SHADOW, Side, beside
 from world import INSIDE, World, assert_documented
+
+#: after these a device may less than before, or nothing
+OF_ITS_CALLER = {"/v1/device/erasure", "/v1/device/restrictions"}
+#: and after these a person
+OF_A_PERSON = ("/erasure", "/restrictions")
 
 #: None: anybody
 Caller = GuardCaller | None
@@ -36,6 +41,12 @@ class Asking:
     caller: Caller
     me: Side
     other: Side
+    #: tokens for a route that ends what its caller may, made before anything is compared
+    _spare: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.operation.path in OF_ITS_CALLER and self.caller is not None:
+            self._spare = [self.me.tenancy.phone().token for _ in range(2)]
 
     @cached_property
     def word(self) -> str:
@@ -46,7 +57,7 @@ class Asking:
         if self.caller is None:
             return None
         if self.caller.scope is None:
-            return side.phone.token
+            return self._spare.pop() if self._spare else side.phone.token
         return side.key(self.caller.scope).token
 
 
@@ -79,6 +90,10 @@ def never_a_code(asking: Asking, theirs: str) -> str:
     return asking.me.handle + letters(len(theirs) - HANDLE_LENGTH)
 
 
+def never_an_erasure(asking: Asking, _: str) -> str:
+    return f"{asking.me.handle}-{secrets.token_hex(16)}"
+
+
 def never_a_cursor(_: Asking, theirs: str) -> str:
     sealed = urlsafe_b64encode(secrets.token_bytes(len(theirs)))
     return sealed.decode()[: len(theirs)]
@@ -101,14 +116,32 @@ def their_codes(asking: Asking) -> list[str]:
     return [h + code[HANDLE_LENGTH:] for code in codes for h in handles] + ended
 
 
+def their_erasures(asking: Asking) -> list[str]:
+    """Whoever has a code may ask; under another handle none of theirs is one."""
+    number = asking.other.erasure.partition("-")[2]
+    return [f"{handle}-{number}" for handle in (asking.me.handle, letters(HANDLE_LENGTH))]
+
+
 def their_cursors(asking: Asking) -> list[str]:
     """Of the other tenant's list of the same kind."""
-    request = Request.whole(asking, {"path site_id": asking.other.site_id})
+    other = asking.other
+    request = Request.whole(asking, {"path site_id": other.site_id, "path hold_id": other.hold_id})
     request.query["limit"] = "1"
     answer = send(asking.operation, asking.other.tenancy.world, request, asking.token(asking.other))
     cursor = answer.json()["next_cursor"]
     assert cursor is not None, f"{asking.operation}: too few items to make a cursor"
     return [cursor]
+
+
+def own_subject(asking: Asking) -> str:
+    """Somebody else, where the phone of the others would check in no more."""
+    if asking.operation.path.endswith(OF_A_PERSON):
+        return str(asking.me.tenancy.subject(str(uuid4()))["id"])
+    return asking.me.phone.subject_id
+
+
+def own_hold(asking: Asking) -> str:
+    return asking.me.new_hold() if asking.operation.method == "DELETE" else asking.me.hold_id
 
 
 def own_word(_: Asking) -> str:
@@ -131,7 +164,7 @@ NAMES: dict[str, Name] = {
         lambda asking: asking.me.site_id, lambda asking: [asking.other.site_id], never_a_uuid
     ),
     "subject_id": Name(
-        lambda asking: asking.me.phone.subject_id,
+        own_subject,
         lambda asking: [asking.other.phone.subject_id],
         never_a_uuid,
     ),
@@ -140,6 +173,11 @@ NAMES: dict[str, Name] = {
         lambda asking: [asking.other.phone.device_id],
         never_a_uuid,
     ),
+    "check_in_id": Name(
+        lambda asking: asking.me.exact_id, lambda asking: [asking.other.exact_id], never_a_uuid
+    ),
+    "path code": Name(lambda asking: asking.me.erasure, their_erasures, never_an_erasure),
+    "hold_id": Name(own_hold, lambda asking: [asking.other.hold_id], never_a_uuid),
     "kid": Name(lambda asking: asking.me.new_kid(), their_kids, never_a_kid),
     "code": Name(lambda asking: asking.me.new_code(), their_codes, never_a_code),
     "cursor": Name(lambda _: None, their_cursors, never_a_cursor),
@@ -173,6 +211,7 @@ PLAIN: dict[str, Made] = {
     # a list of a length of its own
     "bbox": lambda _: [-180, -90, 180, 90],
     "captured_at": now,
+    "expires_on": lambda _: "2026-12-31",
     "format": lambda _: "geojson",
     "geofence": lambda _: beside(),
     "lat": lambda _: INSIDE["lat"],
@@ -182,6 +221,7 @@ PLAIN: dict[str, Made] = {
     "limit": lambda _: 2,
     "lon": lambda _: INSIDE["lon"],
     "max_age_s": lambda _: 3_600,
+    "max_level": lambda _: "exact",
     "max_site_area_km2": lambda _: 35_000,
     "max_speed_kmh": lambda _: 1_000,
     "model": lambda _: "Pixel 9",
@@ -190,6 +230,7 @@ PLAIN: dict[str, Made] = {
     "os_version": lambda _: "15.1",
     "permission_epoch": lambda _: 0,
     "platform": lambda _: "android",
+    "reason": lambda _: "legal-claim",
     "retention_days": lambda _: 30,
     # a key passes on what it has: of the route that makes keys, this
     "scopes": lambda _: "keys:read",

@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from doorstep_server import credentials, deployment
 from doorstep_server.scopes import ALL_SCOPES
+from doorstep_server.store import retention
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.tenants import Tenant
 from world import FAR_OUTSIDE, SQUARE, Api, Phone, Tenancy, World
@@ -66,6 +67,12 @@ class Side:
     word: str
     phone: Phone = field(init=False)
     site_id: str = field(init=False)
+    #: a check-in whose exact position is kept
+    exact_id: str = field(init=False)
+    #: the code of an erasure that is done
+    erasure: str = field(init=False)
+    #: a legal hold, with what is held of somebody who was erased
+    hold_id: str = field(init=False)
     #: enrollment codes by what became of them
     codes: dict[str, str] = field(default_factory=dict)
     #: keys and tokens that no longer work
@@ -117,6 +124,14 @@ class Side:
         assert self.phone.check_in(claim).json()["outcome"] == "accepted"
         return str(claim["id"])
 
+    def new_hold(self, subject_id: str | None = None) -> str:
+        body = {
+            "subject_id": subject_id or self.phone.subject_id,
+            "reason": "legal-claim",
+            "expires_on": "2026-12-31",
+        }
+        return str(self.tenancy.admin.post("/v1/privacy/holds", body).json()["id"])
+
     def new_word(self) -> str:
         """A word by which this tenant, and no other, names everything that can be named."""
         word, tenancy = new_name(), self.tenancy
@@ -140,6 +155,7 @@ def settle(tenancy: Tenancy, word: str) -> Side:
     _sites(side)
     _people(side)
     _check_ins(side)
+    _rights(side)
     _ended_credentials(side)
     return side
 
@@ -178,6 +194,28 @@ def _check_ins(side: Side) -> None:
         answer = side.phone.check_in(claim)
         assert answer.status_code == 201
         side.checked_in.append((claim, answer.json()))
+
+
+def _rights(side: Side) -> None:
+    """What is kept exactly, what was erased, what is held, and what is left of what expired."""
+    tenancy, world = side.tenancy, side.tenancy.world
+    limits = tenancy.admin.get("/v1/settings").json() | {"max_level": "exact"}
+    assert tenancy.admin.put("/v1/settings", limits).status_code == 200
+    tenancy.purpose("dispute", title=side.mark, level="exact")
+    exact = side.phone.check_in(side.phone.claim(purpose="dispute")).json()
+    assert exact["stored"]["level"] == "exact"
+    side.exact_id = exact["id"]
+    held = tenancy.phone()
+    for _ in range(PAGES):
+        assert held.check_in(held.claim()).json()["outcome"] == "accepted"
+    side.hold_id = side.new_hold(held.subject_id)
+    for _ in range(PAGES):
+        side.new_hold()
+    side.erasure = held.post("/v1/device/erasure").json()["erasure"]
+    today = world.clock.now.date()
+    world.services.erasures.eraser.finish_all(today)
+    later = today + timedelta(days=100)
+    world.write(side.tenant_id, lambda c: retention.count_expired(c, side.tenant_id, later))
 
 
 def _ended_credentials(side: Side) -> None:
@@ -303,7 +341,7 @@ def _other(column: Column[Any], value: Any, tenant_id: UUID) -> Any:
         return [SHADOW]
     if isinstance(kind, LargeBinary) or isinstance(value, bytes):
         return bytes(byte ^ 0xFF for byte in value) if value is not None else None
-    if tenant_id == HIGH:
+    if tenant_id == HIGH or value is None:
         return value
     return _wrong(kind, value)
 

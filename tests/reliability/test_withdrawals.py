@@ -22,16 +22,26 @@ from sqlalchemy import Connection, Engine, event
 import races
 from doorstep_server import deployment
 from doorstep_server.check_ins.flow import Caller
+from doorstep_server.erasing import new_erasure
+from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.minimize import Minimized, Receipt
-from doorstep_server.privacy.permission import Permission, State
+from doorstep_server.privacy.permission import Permission, State, after_report
+from doorstep_server.privacy.personal import (
+    DeviceDetails,
+    SubjectDetails,
+    seal_device_details,
+    seal_subject_details,
+)
 from doorstep_server.services import _hold, _require_standing
 from doorstep_server.settings import Settings
-from doorstep_server.store import devices
+from doorstep_server.store import devices, people, subjects
 from doorstep_server.store.check_ins import Proposal, Refused, Settled, commit_group
 from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.enrollments import Attempt, Code, issue, redeem
 from doorstep_server.store.reach import Reach
+from doorstep_server.store.subjects import StoredSubject
+from doorstep_server.store.tokens import NextNumbers
 from postgres import WITHIN_S, wait_until
 from world import DATABASES, NOON, behind, initialized
 
@@ -91,32 +101,32 @@ class Two:
         self.tenant_id = initialized(settings).tenant.tenant_id
         self.reach = Reach.of(self.tenant_id)
         self.one, self.other = deployment.database(settings), deployment.database(settings)
-        self.device = Device(
-            device_id=uuid4(),
-            subject_id=uuid4(),
-            installation_label=bytes(32),
-            platform="android",
-            os_major="15",
-            model="Pixel",
-            permission=Permission(state=State.PRECISE, sequence=1),
-            revoked=False,
-        )
         self.caller = Caller(
             tenant_id=self.tenant_id,
             kid="kid",
-            device_id=self.device.device_id,
-            subject_id=self.device.subject_id,
+            device_id=uuid4(),
+            subject_id=uuid4(),
+            subject_keys=SubjectKeys.of(b"s" * 32),
             groups=frozenset(),
+        )
+        granted = after_report(Permission(), State.PRECISE, 1, NOON)
+        self.device = Device(
+            device_id=self.caller.device_id,
+            subject_id=self.caller.subject_id,
+            installation_label=bytes(32),
+            sealed=_sealed(self.caller, granted),
+            revoked=False,
         )
         self.one.write_now(self.reach, self._add)
         self.threads = ThreadPoolExecutor(2)
 
     def _add(self, connection: Connection) -> None:
+        subjects.get_or_add(connection, self.tenant_id, _subject(self.caller))
         devices.add(connection, self.tenant_id, self.device)
         devices.add_token(connection, self.tenant_id, _token("kid", self.device))
 
     def check_in(self, connection: Connection) -> Settled | Refused:
-        [result] = commit_group(connection, [_proposal(self.caller)])
+        [result] = commit_group(connection, [_proposal(self.caller)], NextNumbers())
         return result
 
     def start(self, on: Database, function: Callable[[Connection], Any]) -> Future[Any]:
@@ -144,16 +154,27 @@ class Two:
     def report(self, connection: Connection) -> None:
         _hold(connection, self.caller)
         _require_standing(connection, self.caller)
-        devices.report_permission(
-            connection, self.tenant_id, self.device.device_id, State.DENIED, 2
-        )
+        denied = after_report(Permission(), State.DENIED, 2, NOON)
+        sealed = _sealed(self.caller, denied)
+        devices.replace(connection, self.tenant_id, self.caller.device_id, sealed)
+
+    def restrict(self, connection: Connection) -> None:
+        _hold(connection, self.caller)
+        restricted = _subject(self.caller, restricted=["visit"])
+        subjects.replace(connection, self.tenant_id, restricted)
+
+    def erase(self, connection: Connection) -> None:
+        _hold(connection, self.caller)
+        wanted = new_erasure(self.caller.subject_id, NOON.date())
+        assert people.ask_erasure(connection, self.tenant_id, wanted) == wanted
 
     def revoke(self, connection: Connection) -> None:
         assert devices.revoke(connection, self.tenant_id, self.device.device_id)
 
     def enroll_again(self, connection: Connection) -> None:
         label = b"1" * 32
-        code = Code(code_label=label, subject_id=uuid4(), expires_at=NOON.replace(year=2030))
+        subject_id, until = self.caller.subject_id, NOON.replace(year=2030)
+        code = Code(code_label=label, subject_id=subject_id, expires_at=until)
         issue(connection, self.tenant_id, code, NOON)
         again = Device(**{**_members(self.device), "device_id": uuid4()})
         attempt = Attempt(code_label=label, device=again, token=_token("new", again), now=NOON)
@@ -176,8 +197,17 @@ def _token(kid: str, device: Device) -> Token:
         fresh=False,
         device_id=device.device_id,
         subject_id=device.subject_id,
-        groups=[],
     )
+
+
+def _sealed(caller: Caller, permission: Permission) -> bytes:
+    details = DeviceDetails(platform="android", os_major="15", model="Pixel", permission=permission)
+    return seal_device_details(caller.subject_keys, caller.device_id, details)
+
+
+def _subject(caller: Caller, **details: Any) -> StoredSubject:
+    sealed = seal_subject_details(caller.subject_keys, caller.subject_id, SubjectDetails(**details))
+    return StoredSubject(subject_id=caller.subject_id, sealed=sealed)
 
 
 def _proposal(caller: Caller) -> Proposal:
@@ -193,6 +223,7 @@ def _proposal(caller: Caller) -> Proposal:
     return Proposal(
         tenant_id=caller.tenant_id,
         subject_id=caller.subject_id,
+        subject_keys=caller.subject_keys,
         kid=caller.kid,
         id=check_in_id,
         receipt_key=receipt.key,
@@ -200,8 +231,8 @@ def _proposal(caller: Caller) -> Proposal:
         epoch=None,
         age_s=0,
         purpose="visit",
-        day=today,
-        outcome=Minimized(receipt=receipt, record=None, tally=None),
+        received_at=NOON,
+        outcome=Minimized(receipt=receipt, record=None, tokens=None, exact=None, tally=None),
     )
 
 
@@ -212,11 +243,19 @@ def two(settings: Settings) -> Iterator[Two]:
     two.close()
 
 
-WITHDRAW = {"denied": Two.report, "revoked": Two.revoke, "enrolled again": Two.enroll_again}
+WITHDRAW = {
+    "denied": Two.report,
+    "restricted": Two.restrict,
+    "revoked": Two.revoke,
+    "enrolled again": Two.enroll_again,
+    "erased": Two.erase,
+}
 CODES = {
     "denied": "permission-withdrawn",
     "revoked": "device-revoked",
     "enrolled again": "device-revoked",
+    "restricted": "purpose-restricted",
+    "erased": "unauthorized",
 }
 
 

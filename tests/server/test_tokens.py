@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -228,6 +229,28 @@ def test_a_group_that_is_rolled_back_leaves_no_gap(
         world.write(tenant.tenant_id, fail)
     commit(world, tenant, proposed(2), numbers)
     assert stored(world) == numbered(series(phone, tenant), 4)
+
+
+def test_what_a_group_that_was_rolled_back_gave_out_holds_for_none_that_follows(
+    world: World,
+    tenant: Tenancy,
+    phone: Phone,
+    proposed: Callable[[int], list[Proposal]],
+) -> None:
+    """Such as one that stores nothing, and so gives out none itself."""
+    numbers = NextNumbers()
+    refused = [replace(proposal, outcome="site-unknown") for proposal in proposed(1)]
+
+    def fail(connection: Connection) -> None:
+        commit_group(connection, proposed(3), numbers)
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        world.write(tenant.tenant_id, fail)
+    world.write(tenant.tenant_id, lambda c: commit_group(c, refused, numbers))
+    numbers.committed()
+    commit(world, tenant, proposed(2), numbers)
+    assert stored(world) == numbered(series(phone, tenant), 2)
 
 
 def test_who_knows_the_number_looks_once_however_many_there_are(

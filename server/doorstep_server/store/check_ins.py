@@ -107,6 +107,8 @@ def commit_group(
     connection: Connection, proposals: Sequence[Proposal], numbers: NextNumbers
 ) -> list[Settled | Refused]:
     """Settle proposals of any tenants, in their order, in the caller's write transaction."""
+    # of one that was rolled back nothing holds, whether or not this one gives out any
+    numbers.forget_staged()
     locks.recording(connection, {(p.tenant_id, p.subject_id) for p in proposals})
     order = sorted(range(len(proposals)), key=lambda i: proposals[i].tenant_id)
     settled: dict[int, Settled | Refused] = {}

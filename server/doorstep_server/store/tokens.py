@@ -68,7 +68,6 @@ def next_tokens(
 
     Another process may take the same at the same time: then the unique index refuses one of them.
     """
-    numbers.forget_staged()
     firsts = {one: one[1].token(0) for one in dict.fromkeys(wanted)}
     free = {one: numbers.guess(one[0], first) for one, first in firsts.items()}
     searched, asked = list(firsts), FIRST_ASKED
