@@ -1,12 +1,16 @@
 """Logs by allow-list: one JSON object a line, made of named fields that hold no input.
 
 Text that other libraries log is never printed: it may quote a request. Of their records the
-logger's name, the level, the place in the code and the exception's type remain.
+logger's name, the level, the place in the code and the exception's type remain. Whatever else
+Python would print by itself (crashes, of threads and of finalizers too; warnings; what logging
+itself could not do) goes the same way, or nowhere.
 """
 
 import json
 import logging
+import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -35,6 +39,9 @@ FIELDS = (
     "accesses_dropped",
 )
 
+#: an event is named by a few words, never by a sentence with something in it
+_EVENT = re.compile(r"[a-z][a-z-]{0,39}")
+
 
 class AllowListFormatter(logging.Formatter):
     """Prints what is named here, and nothing else that a record may carry."""
@@ -46,7 +53,7 @@ class AllowListFormatter(logging.Formatter):
             "level": record.levelname.lower(),
         }
         if record.name == LOGGER.name:
-            line["event"] = record.msg
+            line["event"] = record.msg if _EVENT.fullmatch(str(record.msg)) else "unnamed"
             line.update({f: record.__dict__[f] for f in FIELDS if f in record.__dict__})
         else:
             line |= {"event": "library", "logger": record.name, "line": record.lineno}
@@ -72,6 +79,16 @@ def configure(level: str) -> None:
     libraries = "DEBUG" if level == "debug" else "WARNING"
     logging.basicConfig(handlers=[handler], level=libraries, force=True)
     LOGGER.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    # of a record that it cannot print, logging would print all that it was given
+    logging.raiseExceptions = False
+    tell_crashes()
+    threading.excepthook = _thread_crash
+    sys.unraisablehook = _unraisable
+
+
+def tell_crashes() -> None:
+    """Tell what ends this process by its type and its places alone."""
     sys.excepthook = _crash
 
 
@@ -87,4 +104,20 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
     del error  # its message may quote what it failed on
     if issubclass(kind, KeyboardInterrupt):
         return
-    print(json.dumps({"event": "crash", **_failure(kind, trace)}), file=sys.stderr)  # noqa: T201
+    _tell("crash", kind, trace)
+
+
+def _thread_crash(ended: threading.ExceptHookArgs) -> None:
+    if issubclass(ended.exc_type, SystemExit):
+        return
+    _tell("thread-crash", ended.exc_type, ended.exc_traceback)
+
+
+def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+    _tell("unraisable", ignored.exc_type, ignored.exc_traceback)
+
+
+def _tell(event: str, kind: type[BaseException], trace: TracebackType | None) -> None:
+    """Past logging, which may be what failed."""
+    if sys.stderr is not None:
+        print(json.dumps({"event": event, **_failure(kind, trace)}), file=sys.stderr)  # noqa: T201

@@ -1,12 +1,16 @@
 """What real processes must survive: kill -9, SIGTERM, several workers, large bodies."""
 
 import http.client
+import json
+import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -14,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 
+from doorstep_server.cli.serving import worker
 from served import Served, doorstep, free_port, init, serving
 from world import INSIDE, SQUARE
 
@@ -155,3 +160,29 @@ def test_a_large_body_is_refused_without_being_held(two_workers: Served, announc
         for _ in range(8):
             connection.send(piece if announced else b"2710\r\n" + piece + b"\r\n")
         assert connection.getresponse().status == 413
+
+
+@pytest.mark.parametrize("first", ["", "serving._leave_no_memory()"])
+def test_a_process_that_dies_leaves_no_memory_behind(first: str, tmp_path: Path) -> None:
+    """Without the first call there is a core, where the system writes them to files."""
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    if not first and (not pattern.exists() or pattern.read_text().startswith(("|", "/"))):
+        pytest.skip("cores are not written to where a process runs")
+    code = f"import os; from doorstep_server.cli import serving; {first}; os.abort()"
+    allowed = 'ulimit -c "$(ulimit -H -c)" && exec "$0" "$@"'
+    command = ["sh", "-c", allowed, sys.executable, "-c", code.replace("; ;", ";")]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == -signal.SIGABRT
+    assert bool(list(tmp_path.iterdir())) == (not first)
+
+
+def test_a_worker_that_cannot_start_says_nothing_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOORSTEP_HOME", str(tmp_path / "nowhere"))
+    process = get_context("spawn").Process(target=worker)
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    [line] = capfd.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["exception"].rpartition(".")[2]) == ("failure", "NotInitialized")

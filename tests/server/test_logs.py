@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +35,11 @@ def test_our_events_print_named_fields_only() -> None:
     assert CANARY not in json.dumps(line)
 
 
+def test_an_event_with_something_in_it_loses_its_name() -> None:
+    assert printed(record("doorstep", f"took {CANARY}"))["event"] == "unnamed"
+    assert printed(record("doorstep", "check-ins-not-taken"))["event"] == "check-ins-not-taken"
+
+
 def test_text_of_libraries_is_never_printed() -> None:
     for made in (record("uvicorn.error", f"bad {CANARY}"), record("x", "bad %s", CANARY)):
         assert CANARY not in json.dumps(printed(made))
@@ -58,3 +65,16 @@ def test_a_crash_is_told_the_same_way(capsys: pytest.CaptureFixture[str]) -> Non
     told = capsys.readouterr().err
     assert "builtins.ValueError" in told
     assert CANARY not in told
+
+
+def test_so_is_what_ends_a_thread_or_a_finalizer(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        float(f"{CANARY}!")
+    except ValueError as error:
+        ended = (ValueError, error, error.__traceback__)
+        logs._thread_crash(threading.ExceptHookArgs((*ended, None)))
+        logs._unraisable(SimpleNamespace(exc_type=ValueError, exc_traceback=ended[2]))
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in told] == ["thread-crash", "unraisable"]
+    assert {line["exception"] for line in told} == {"builtins.ValueError"}
+    assert CANARY not in json.dumps(told)

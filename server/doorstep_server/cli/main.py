@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from doorstep_server import __version__, settings
+from doorstep_server import __version__, logs, settings
 from doorstep_server.cli.access_vault import access_vault_group
 from doorstep_server.cli.backups import backup, restore
 from doorstep_server.cli.demo import demo
@@ -43,6 +43,8 @@ class Told(click.Group):
 @click.pass_context
 def main(context: click.Context, home: Path | None) -> None:
     """Check-ins at authorized locations, without tracking anyone."""
+    # a traceback's last line may quote what a command was given, or where the database is
+    logs.tell_crashes()
     context.obj = settings.read(os.environ, home=home)
 
 

@@ -1,5 +1,7 @@
 """`doorstep serve`."""
 
+import ctypes
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,6 +17,8 @@ from doorstep_server.asgi import asgi
 from doorstep_server.deployment import open_deployment
 from doorstep_server.settings import Settings
 
+#: of Linux's prctl
+_PR_SET_DUMPABLE = 4
 #: how long a stopping server waits for requests that are under way
 GRACE_S = 20
 
@@ -33,6 +37,7 @@ GRACE_S = 20
 def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     """Serve the API. It listens on this machine only, unless told otherwise."""
     logs.configure(chosen.log_level)
+    _leave_no_memory()
     _require_free(host, port)
     # what cannot be opened is told here, once, not by every worker
     open_deployment(chosen)[0].close_now()
@@ -80,11 +85,43 @@ def _end_well() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
 
 
+def _leave_no_memory() -> None:
+    """When the process dies, its memory is not written down: there are positions and keys in it."""
+    _limit_cores()
+    _refuse_to_be_dumped()
+
+
+def _limit_cores() -> None:
+    try:
+        import resource  # noqa: PLC0415 (not on Windows)
+    except ModuleNotFoundError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _refuse_to_be_dumped() -> None:
+    """The limit holds for files only; collectors such as systemd's are handed a core all the same.
+
+    Other processes of the same user may not read this one's memory then, either.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def worker() -> object:
     """One server process."""
     chosen = settings.read(os.environ)
     logs.configure(chosen.log_level)
-    return asgi(chosen)
+    # a new program is dumpable again, whoever started it
+    _leave_no_memory()
+    try:
+        return asgi(chosen)
+    except Exception as error:
+        if multiprocessing.parent_process() is None:
+            raise
+        # of a child's end, multiprocessing prints the message too
+        logs.failure(error)
+        sys.exit(1)
 
 
 def _hand_down(chosen: Settings) -> None:
