@@ -600,3 +600,16 @@ def test_a_retry_looks_into_one_partition(full: World) -> None:
     shown = plan(full, lambda c: check_ins._stored(c, tenant_id, places))
     partitions = {word for word in shown.split() if word.startswith("check_ins_2")}
     assert len({partition.partition("_pkey")[0] for partition in partitions}) == 1, shown
+
+
+def test_the_log_of_the_database_leaves_out_what_statements_carry(
+    postgres_database: ScratchDatabase, tmp_path: Path
+) -> None:
+    """As a superuser has said for every connection to it: the server itself may not say so."""
+    initialized(on_postgres(tmp_path / "home", postgres_database))
+    for setting, value in (
+        ("log_parameter_max_length", "0"),
+        ("log_parameter_max_length_on_error", "0"),
+        ("log_error_verbosity", "terse"),
+    ):
+        assert postgres_database.sql(f"SHOW {setting}", as_admin=False) == [(value,)]

@@ -23,6 +23,7 @@ def prepare(connection: Connection, user: str) -> None:
     _let_connect(connection, user)
     connection.execute(text(f"GRANT USAGE ON SCHEMA {_schema(connection)} TO {APP_ROLE}"))
     _let_the_index_be_used(connection)
+    _keep_values_out_of_logs(connection)
 
 
 # roles belong to the whole server: another database's owner may make it at the same moment
@@ -84,6 +85,26 @@ def _let_the_index_be_used(connection: Connection) -> None:
     said = _scalar(connection, f"SELECT proleakproof FROM pg_proc WHERE oid = {overlaps}")  # noqa: S608
     if said is False and _scalar(connection, "SELECT current_setting('is_superuser')") == "on":
         connection.execute(text("ALTER FUNCTION geometry_overlaps(geometry, geometry) LEAKPROOF"))
+
+
+def _keep_values_out_of_logs(connection: Connection) -> None:
+    """Whatever the server of the database logs, the values of our statements are not in it.
+
+    Statements name them ($1), and an error says which row it was about in its details. Only a
+    superuser may say it; without it, it is the operator's to do.
+    """
+    if _scalar(connection, "SELECT current_setting('is_superuser')") != "on":
+        return
+    database = _quoted(connection, str(_scalar(connection, "SELECT current_database()")))
+    for setting in _VALUELESS:
+        connection.execute(text(f"ALTER DATABASE {database} SET {setting}"))
+
+
+_VALUELESS = (
+    "log_parameter_max_length = 0",
+    "log_parameter_max_length_on_error = 0",
+    "log_error_verbosity = terse",
+)
 
 
 def require(connection: Connection) -> None:
