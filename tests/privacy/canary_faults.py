@@ -1,0 +1,111 @@
+"""Faults of a database under a running server: each is there while its block runs."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from doorstep_server.store.schema import metadata
+
+if TYPE_CHECKING:
+    from privacy.canary_scenes import Scene
+
+Fault = Callable[["Scene"], AbstractContextManager[None]]
+
+#: of persons and their devices, and what check-ins write
+_TABLES = [table.name for table in metadata.sorted_tables if "tenant_id" in table.c]
+
+
+def of(scene: Scene) -> Iterator[Fault]:
+    """All that the scene's database can have; those that take long only in full."""
+    yield row_refused
+    if scene.database is None:
+        yield no_room
+    else:
+        yield from (connections_ended, read_only)
+    if scene.full:
+        yield held
+
+
+@contextmanager
+def row_refused(scene: Scene) -> Iterator[None]:
+    """The database refuses every new row, for a reason that the server does not know."""
+    if scene.database is None:
+        make = "CREATE TRIGGER refuse_{0} BEFORE INSERT ON {0} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        undo = "DROP TRIGGER refuse_{0}"
+    else:
+        make = "ALTER TABLE {0} ADD CONSTRAINT refuse_{0} CHECK (false) NOT VALID"
+        undo = "ALTER TABLE {0} DROP CONSTRAINT refuse_{0}"
+    _run(scene, make)
+    yield
+    _run(scene, undo)
+
+
+@contextmanager
+def no_room(scene: Scene) -> Iterator[None]:
+    """No file of the server can grow."""
+    assert scene.process is not None
+    before = resource.prlimit(scene.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(scene.process.pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.prlimit(scene.process.pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def held(scene: Scene) -> Iterator[None]:
+    """Another process holds what every write needs."""
+    if scene.database is None:
+        with closing(_opened(scene)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+        return
+    with scene.database.session() as session:
+        session.run("BEGIN")
+        for table in _TABLES:
+            session.run(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        yield
+        session.run("ROLLBACK")
+
+
+@contextmanager
+def connections_ended(scene: Scene) -> Iterator[None]:
+    """By an administrator: each is found closed when it is used again."""
+    _terminate(scene)
+    yield
+
+
+@contextmanager
+def read_only(scene: Scene) -> Iterator[None]:
+    """As on a standby."""
+    assert scene.database is not None
+    assert scene.cluster is not None
+    setting = f'ALTER DATABASE "{scene.database.name}" SET default_transaction_read_only = '
+    scene.cluster.sql(f"{setting} on")
+    _terminate(scene)
+    yield
+    scene.cluster.sql(f"{setting} off")
+    _terminate(scene)
+
+
+def _terminate(scene: Scene) -> None:
+    assert scene.cluster is not None
+    assert scene.database is not None
+    scene.cluster.terminate_backends(scene.database.name)
+
+
+def _run(scene: Scene, statement: str) -> None:
+    """Once for each table."""
+    statements = "; ".join(statement.format(table) for table in _TABLES)
+    if scene.database is None:
+        with closing(_opened(scene)) as file:
+            file.executescript(statements)
+    else:
+        scene.database.sql(f"DO $$ BEGIN {statements}; END $$")
+
+
+def _opened(scene: Scene) -> sqlite3.Connection:
+    return sqlite3.connect(scene.home / "doorstep.db", isolation_level=None)

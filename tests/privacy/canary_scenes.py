@@ -1,0 +1,337 @@
+"""What happens to a deployment while canaries fly: every route, faults, and careless code.
+
+Whatever its processes leave behind lies in one folder, of which each part is a place (`place_of`).
+The server is a process as anybody starts it, but for what `unguarded.py` changes on purpose.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from doorstep_server import deployment
+from doorstep_server.deployment import NewTenant
+from doorstep_server.settings import read
+from doorstep_server.store.reach import Reach
+from doorstep_server.store.tenants import Tenant
+from postgres import Cluster, ScratchDatabase, Server
+from privacy import canary_faults, canary_traffic, unguarded
+from privacy.canaries import Canaries, Kind, of_secret, of_text
+from privacy.canary_values import Town
+from privacy.canary_wire import Ask, Wire
+from served import free_port
+from troubled import variables
+
+#: what an operator who wants to know everything sets
+LOGGING = {
+    "log_statement": "all",
+    "log_min_duration_statement": "0",
+    "log_connections": "on",
+    "log_disconnections": "on",
+    "log_lock_waits": "on",
+    "shared_preload_libraries": "pg_stat_statements",
+}
+STARTED_WITHIN_S = 60
+CENTER = (-23.56, -46.65)
+
+
+def place_of(path: Path) -> str:
+    """Which part of the folder a file belongs to, by its path in the folder."""
+    part, *rest = path.parts
+    if part == "home":
+        if rest[0].startswith("kept-"):
+            return "database as killed" if path.name.startswith("doorstep.") else "keyring"
+        return {"doorstep": "database", "keyring": "keyring"}.get(
+            path.name.partition(".")[0], "home"
+        )
+    if part == "answers":
+        return f"answer {unquote(rest[0])}"
+    if part == "postgres":
+        if rest[0] != "data":
+            return "statement log"
+        return "statistics" if rest[1].startswith("pg_stat") else "database"
+    return PARTS[part]
+
+
+PARTS = {"temp": "temporary files", "run": "crash", "logs": "log", "commands": "command"}
+
+
+@dataclass
+class Scene:
+    """A deployment, its servers one after the other, and its canaries."""
+
+    folder: Path
+    canaries: Canaries
+    without: tuple[str, ...] = ()
+    #: of the requests that are wrong every one, or every second, …
+    thin: int = 1
+
+    database: ScratchDatabase | None = None
+    cluster: Cluster | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    town: Town = field(init=False)
+    #: before there was any canary
+    began: float = field(init=False)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def full(self) -> bool:
+        """With long waits, and what another process has to be started for."""
+        return self.thin == 1
+
+    def use(self, cluster: Cluster) -> None:
+        """A database on a server of its own, which cannot be left any more than the scene."""
+        self.cluster = cluster
+        self.database = Server(cluster.url()).__enter__().new_database()
+        self.where = variables(self.database)
+        password = str(urlsplit(self.where["DOORSTEP_DATABASE_URL"]).password)
+        self.canaries.add(Kind.PASSWORD, "the settings", of_text(password))
+
+    def settle(self) -> None:
+        """Make the deployment."""
+        for part in ("temp", "run", "logs", "answers", "commands"):
+            (self.folder / part).mkdir(parents=True)
+        self.began = time.time()
+        wire = Wire(self.canaries, self.folder / "answers")
+        self.town = Town(self.canaries, wire, self.tenant("First"), CENTER)
+
+    def tenant(self, name: str) -> str:
+        """The key of a new tenant; of the first one, which is made with the deployment."""
+        command = ["tenants", "create", name] if self.home.exists() else ["init", "--tenant", name]
+        if self.full or self.without:
+            said = self.run(*command, "--json").splitlines()[-1]
+            key = str(json.loads(said)["api_key"])
+        else:
+            # as the command does: to start a process for it takes seconds
+            key = self._new(deployment.new_tenant(name)).api_key
+        return self.canaries.credential(Kind.API_KEY, "a command", key)
+
+    def _new(self, tenant: Tenant) -> NewTenant:
+        settings = read(self.where, home=self.home)
+        now = datetime.now(UTC)
+        made = None if self.home.exists() else deployment.initialize(settings, now, tenant=tenant)
+        if made is not None:
+            return made
+        opened, keyring = deployment.open_deployment(settings)
+        with deployment.closed_after(opened) as database:
+            return database.write_now(
+                Reach.of(tenant.tenant_id),
+                lambda c: deployment.add_tenant(c, keyring, tenant, now),
+            )
+
+    # -- processes -----------------------------------------------------------------------
+
+    def command(self, *arguments: str, careless: bool = False) -> list[str]:
+        started = unguarded.command(self.without, careless=careless)
+        # as much of a core as the system gives: it is the server that must refuse it
+        limits = ["sh", "-c", 'ulimit -c "$(ulimit -H -c)"; exec "$0" "$@"']
+        return [*limits, *started, "--home", str(self.home), *arguments]
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        own = {"TMPDIR": str(self.folder / "temp"), "DOORSTEP_LOG_LEVEL": "debug"}
+        return {**os.environ, **own, **self.where, **more}
+
+    def run(self, *arguments: str) -> str:
+        """One of the commands; its output is kept."""
+        done = subprocess.run(
+            self.command(*arguments),
+            check=False,
+            cwd=self.folder / "run",
+            env=self.environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=STARTED_WITHIN_S,
+        )
+        (self.folder / "commands" / str(next(self._numbers))).write_bytes(done.stdout)
+        return done.stdout.decode()
+
+    @contextmanager
+    def serving(self, *, careless: bool = False, **variables: str) -> Iterator[None]:
+        """A server, until the block ends, or as long as it lives."""
+        port = free_port()
+        log = self.folder / "logs" / f"server-{next(self._numbers)}.log"
+        with (
+            log.open("wb") as out,
+            subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=out) as cat,
+        ):
+            # through a pipe: a limit on the size of the server's files is none on its log
+            self.process = subprocess.Popen(
+                self.command("serve", "--port", str(port), careless=careless),
+                cwd=self.folder / "run",
+                env=self.environment(variables),
+                stdout=cat.stdin,
+                stderr=cat.stdin,
+            )
+            assert cat.stdin is not None
+            cat.stdin.close()
+            self.town.wire.port = port
+            try:
+                self._wait_until_ready(log)
+                yield
+            finally:
+                self.town.wire.forget()
+                self.process.terminate()
+                self.process.wait(STARTED_WITHIN_S)
+
+    def end(self, number: signal.Signals) -> None:
+        """End the server by a signal, and wait for it."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.ended()
+
+    def ended(self) -> None:
+        """Wait until the server has ended by itself."""
+        assert self.process is not None
+        self.process.wait(STARTED_WITHIN_S)
+
+    def keep_files(self) -> None:
+        """What is in the home now, as it is: the next server takes the write-ahead log away."""
+        kept = self.home / f"kept-{next(self._numbers)}"
+        shutil.copytree(self.home, kept, ignore=shutil.ignore_patterns("kept-*"))
+
+    def _wait_until_ready(self, log: Path) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        ready = Ask("GET /health/ready", "GET", "/health/ready")
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, log.read_text()
+            with suppress(OSError):
+                if self.town.wire.send(ready, quiet=True).status == 200:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("the server was not ready in time")
+
+    def send(self, asks: Iterable[Ask]) -> int:
+        """Send them all, on whatever they are answered; how many there were."""
+        return len([self.town.wire.send(ask) for ask in asks])
+
+
+# -- scenes --------------------------------------------------------------------------------------
+
+
+def life(scene: Scene) -> None:
+    """Every route, rightly and wrongly; every fault; killed in the middle of check-ins."""
+    with ThreadPoolExecutor(1) as aside, scene.serving():
+        other = aside.submit(scene.tenant, "Another")
+        scene.town.settle(other.result(STARTED_WITHIN_S))
+        assert scene.send(canary_traffic.everything(scene.town, scene.thin)) > 300
+        scene.send(canary_traffic.people(scene.town, 60 // scene.thin))
+        for junk in canary_traffic.junk(scene.town):
+            scene.town.wire.raw(junk)
+        for fault in canary_faults.of(scene):
+            asks = list(canary_traffic.few(scene.town, fault.__name__))
+            with fault(scene):
+                scene.send(asks)
+        die_at_work(scene, signal.SIGKILL)
+
+
+def careless_code(scene: Scene) -> None:
+    """After a proxy that is believed: code that quotes what it was given, in every way there is.
+
+    The last way ends the server.
+    """
+    with scene.serving(careless=True, DOORSTEP_TRUSTED_PROXIES="127.0.0.0/8"):
+        scene.send(canary_traffic.check_ins(scene.town, 3))
+        scene.send(canary_traffic.guesses(scene.town, 12))
+        for way in unguarded.WAYS:
+            body = canary_traffic.quotable(scene.town, way)
+            ask = Ask(f"careless {way}", "POST", f"/careless/{way}", body=body)
+            with suppress(OSError, http.client.HTTPException):
+                scene.town.wire.send(ask)
+        scene.ended()
+
+
+def without_keyring(scene: Scene) -> None:
+    """The keyring goes away under a server, which is aborted then."""
+    with scene.serving(PYTHONFAULTHANDLER="1"):
+        asks = list(canary_traffic.few(scene.town, "without a keyring"))
+        kept = {file: file.read_bytes() for file in scene.home.glob("keyring.db*")}
+        for file in kept:
+            file.write_bytes(b"no keyring")
+        scene.send(asks)
+        die_at_work(scene, signal.SIGABRT)
+    if scene.full:
+        scene.run("serve", "--port", str(free_port()))
+    for file, content in kept.items():
+        file.write_bytes(content)
+
+
+def commands(scene: Scene) -> None:
+    """What the command line prints where it fails."""
+    town = scene.town
+    town.route = "a command"
+    file = scene.folder / "run" / "sites.geojson"
+    file.write_text(f'{{"type": "{town.word(Kind.STRAY)}", "features": [{town.lat()}]}}')
+    scene.run("sites", "import", str(file))
+    file.unlink()
+    with canary_faults.row_refused(scene):
+        scene.run("subjects", "enroll", town.word(Kind.EXTERNAL_ID))
+        scene.run("tenants", "create", town.word(Kind.NAME))
+
+
+def die_at_work(scene: Scene, number: signal.Signals) -> None:
+    """By a signal in the middle of check-ins and of an import."""
+    asks = list(canary_traffic.check_ins(scene.town, 30 // scene.thin))
+    asks += canary_traffic.imports(scene.town)
+    answered = threading.Semaphore(0)
+    with ThreadPoolExecutor(8) as threads:
+        for ask in asks:
+            sent = threads.submit(scene.town.wire.send_apart, ask)
+            sent.add_done_callback(lambda _: answered.release())
+        for _ in asks[::2]:
+            assert answered.acquire(timeout=STARTED_WITHIN_S)
+        scene.end(number)
+    scene.keep_files()
+
+
+SCENES = (life, careless_code, without_keyring)
+
+
+# -- the whole -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def played(
+    folder: Path, database: str, seed: int, *, without: Sequence[str] = (), thin: int = 1
+) -> Iterator[Scene]:
+    """All scenes on a deployment of their own; in the block nothing runs any more."""
+    canaries = Canaries(seed)
+    with ExitStack() as stack:
+        scene = Scene(folder, canaries, tuple(without), thin)
+        if database == "postgresql":
+            scene.use(stack.enter_context(Cluster(LOGGING)))
+        scene.settle()
+        for play in (*SCENES, *([commands] if scene.full else [])):
+            play(scene)
+        if scene.cluster is not None:
+            scene.cluster.stop()
+        for secret in _secrets(scene.home / "keyring.db"):
+            canaries.add(Kind.KEYRING, "the keyring", of_secret(secret))
+        yield scene
+
+
+def _secrets(keyring: Path) -> Iterator[bytes]:
+    """Whatever random bytes a keyring holds, in whichever tables."""
+    with closing(sqlite3.connect(keyring)) as opened:
+        tables = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for row in opened.execute(f'SELECT * FROM "{table}"'):
+                yield from (value for value in row if isinstance(value, bytes) and len(value) > 15)

@@ -1,0 +1,253 @@
+"""A value for every place of a request: a canary wherever one fits.
+
+Whoever adds a route that takes a value of a new name adds it to `VALUES` here.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from privacy.asking import Request
+from privacy.canaries import Canaries, Kind, of_number
+from privacy.canary_wire import Ask, Told, Wire
+from privacy.route_table import Operation, Place
+
+#: half a side of the large fence, in degrees: many positions in it differ in their first decimals
+REACH = 0.1
+INSIDE = 0.09
+
+
+@dataclass
+class Town:
+    """A tenant that everything is asked of, and what a request may need of it."""
+
+    canaries: Canaries
+    wire: Wire
+    key: str
+    center: tuple[float, float]
+    #: another tenant's: whatever it names is none of this one's
+    foreign_key: str = ""
+    site_id: str = ""
+    token: str = ""
+    subject_id: str = ""
+    device_id: str = ""
+    foreign_token: str = ""
+    foreign_site_id: str = ""
+    sequence: int = 1
+    #: where the present request is sent to, to name its canaries
+    route: str = "setting up"
+    _lon: float = 0.0
+    _kept: dict[str, Any] = field(default_factory=dict)
+
+    def settle(self, foreign_key: str) -> None:
+        """A site, a person with a phone that may be located, and the other tenant's."""
+        self.foreign_key = foreign_key
+        self.site_id = self.made("POST /v1/sites", self.site(self.center))["id"]
+        foreign = self.made("POST /v1/sites", self.site(self.center), self.foreign_key)
+        self.foreign_site_id = foreign["id"]
+        phone = self.phone()
+        self.token, self.device_id = phone["token"], phone["device_id"]
+        self.subject_id = phone["subject_id"]
+        self.foreign_token = self.phone(self.foreign_key)["token"]
+
+    def ask(self, route: str, body: Any = None, token: str | None = None, **ids: str) -> Told:
+        """For what is only needed: quietly, as the admin unless said otherwise."""
+        method, _, path = route.partition(" ")
+        encoded = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        ask = Ask(route, method, path.format(**ids), token or self.key, headers, encoded)
+        return self.wire.send(ask, quiet=True)
+
+    def made(self, route: str, body: Any = None, token: str | None = None, **ids: str) -> Any:
+        told = self.ask(route, body, token, **ids)
+        assert told.status in {200, 201}, (route, told)
+        return told.body
+
+    def site(self, center: tuple[float, float]) -> dict[str, Any]:
+        name = self.canaries.text(Kind.NAME, "site")
+        return {"name": name, "geofence": self.fence(center), "timezone": "America/Sao_Paulo"}
+
+    def fence(self, center: tuple[float, float] | None = None) -> dict[str, Any]:
+        """A square whose corners are canaries; anywhere, if not around a place."""
+        draw = self.canaries.random
+        lat, lon = center or (draw.uniform(-50, 50), draw.uniform(-150, 150))
+        south, north = (draw.uniform(0.999, 1.001) * REACH * side + lat for side in (-1, 1))
+        west, east = (draw.uniform(0.999, 1.001) * REACH * side + lon for side in (-1, 1))
+        for value in (south, north, west, east):
+            self.canaries.add(Kind.FENCE, "fence", of_number(value))
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        return {"type": "Polygon", "coordinates": [ring]}
+
+    def person(self, token: str | None = None) -> str:
+        external_id = self.canaries.text(Kind.EXTERNAL_ID, "subject")
+        return str(self.made("POST /v1/subjects", {"external_id": external_id}, token)["id"])
+
+    def code(self, token: str | None = None) -> str:
+        route = "POST /v1/subjects/{subject_id}/enrollments"
+        return str(self.made(route, None, token, subject_id=self.person(token))["code"])
+
+    def enrollment(self, sent: str, code: str) -> dict[str, Any]:
+        model = self.canaries.text(Kind.MODEL, sent, "P")
+        return {
+            "code": code,
+            "installation_id": self.canaries.text(Kind.INSTALLATION, sent),
+            "device": {"platform": "android", "os_version": "15.1", "model": model},
+        }
+
+    def phone(self, token: str | None = None) -> Any:
+        """An enrolled device that may be located."""
+        body = self.enrollment("enrollment", self.code(token))
+        enrolled = self.made("POST /v1/enrollments", body, "none")
+        report = {"state": "precise", "sequence": 1, "observed_at": now()}
+        self.made("PUT /v1/device/permission", report, enrolled["token"])
+        return enrolled
+
+    def claim(self, sent: str, **members: Any) -> dict[str, Any]:
+        """A check-in at a place that was never sent before."""
+        fix = {
+            **self.canaries.place(sent, self.center, INSIDE),
+            "accuracy_m": self.canaries.number(Kind.ACCURACY, sent, 5, 12),
+            "captured_at": now(),
+        }
+        return {"id": str(uuid4()), "purpose": "visit", "fix": fix, **members}
+
+    def lat(self) -> float:
+        place = self.canaries.place(self.route, self.center, INSIDE)
+        self._lon = place["lon"]
+        return place["lat"]
+
+    def lon(self) -> float:
+        """Of the position whose latitude was asked for just before."""
+        return self._lon
+
+    def next_sequence(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def word(self, kind: Kind) -> str:
+        return self.canaries.text(kind, self.route)
+
+    def around(self) -> list[float]:
+        """A part of the map that somebody looks at."""
+        south, west = self.lat(), self.lon()
+        north, east = self.lat() + 0.2, self.lon() + 0.2
+        self.canaries.position(self.route, north, east)
+        return [west, south, east, north]
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _new_site(town: Town) -> str:
+    return str(town.made("POST /v1/sites", town.site(_anywhere(town)))["id"])
+
+
+def _anywhere(town: Town) -> tuple[float, float]:
+    draw = town.canaries.random
+    return draw.uniform(-50, 50), draw.uniform(-150, 150)
+
+
+def _new_kid(town: Town) -> str:
+    body = {"name": town.word(Kind.NAME), "scopes": ["keys:read"]}
+    return str(town.made("POST /v1/api-keys", body)["id"])
+
+
+def _new_purpose(town: Town) -> str:
+    name, title = town.word(Kind.NAME), town.word(Kind.NAME)
+    body = {"name": name, "title": title, "legal_basis": "contract"}
+    return str(town.made("POST /v1/purposes", body)["name"])
+
+
+Value = Callable[[Town], Any]
+
+#: by the name of a place; one that begins with a route or with `path` comes first
+VALUES: dict[str, Value] = {
+    "accuracy_m": lambda town: town.canaries.number(Kind.ACCURACY, town.route, 5, 12),
+    "action": lambda _: "in",
+    "active": lambda _: True,
+    "age_s": lambda _: 1,
+    "assurance": lambda _: "standard",
+    "bbox": Town.around,
+    "captured_at": lambda _: now(),
+    "code": Town.code,
+    "path code": lambda _: "not-found",
+    "device_id": lambda town: town.phone()["device_id"],
+    "dry_run": lambda _: "true",
+    "external_id": lambda town: town.word(Kind.NAME),
+    "POST /v1/subjects external_id": lambda town: town.word(Kind.EXTERNAL_ID),
+    "format": lambda _: "geojson",
+    "geofence": Town.fence,
+    "groups": lambda town: town.word(Kind.NAME),
+    "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},
+    "id": lambda _: str(uuid4()),
+    "installation_id": lambda town: town.word(Kind.INSTALLATION),
+    "kid": _new_kid,
+    "lat": Town.lat,
+    "legal_basis": lambda _: "contract",
+    "level": lambda _: "site",
+    "limit": lambda _: 2,
+    "lon": Town.lon,
+    "max_accuracy_m": lambda _: 100,
+    "max_age_s": lambda _: 3_600,
+    "max_site_area_km2": lambda _: 9_000_000,
+    "max_speed_kmh": lambda _: 1_000,
+    "mocked": lambda _: False,
+    "model": lambda town: town.canaries.text(Kind.MODEL, town.route, "P"),
+    "name": lambda town: town.word(Kind.NAME),
+    "path name": _new_purpose,
+    "GET /assets/{name} path name": lambda _: "page.css",
+    "observed_at": lambda _: now(),
+    "os_version": lambda _: "15.1",
+    "platform": lambda _: "android",
+    "purpose": lambda _: "visit",
+    "purposes": lambda _: "visit",
+    "Doorstep-Purpose": lambda _: "audit",
+    "repair": lambda _: "true",
+    "requires_consent": lambda _: False,
+    "retention_days": lambda _: 30,
+    "scopes": lambda _: "keys:read",
+    "sent_at": lambda _: now(),
+    "sequence": Town.next_sequence,
+    "since": lambda _: now(),
+    "site_id": lambda town: town.site_id,
+    "path site_id": _new_site,
+    "site_version": lambda _: 1,
+    "skip_invalid": lambda _: "true",
+    "source": lambda _: "gps",
+    "state": lambda _: "precise",
+    "subject_id": lambda town: town.subject_id,
+    "time_precision_s": lambda _: 900,
+    "timezone": lambda _: "America/Sao_Paulo",
+    "title": lambda town: town.word(Kind.NAME),
+    "tolerance_m": lambda _: 10,
+    "until": lambda _: now(),
+    "version": lambda _: 1,
+}
+#: not required, but without them a request is another one
+WANTED = {"accuracy_m", "bbox", "Doorstep-Purpose"}
+#: what would make a good request a bad one, and is wrong in most of the variants anyway
+LEFT_OUT = {"cursor", "center", "radius_m", "permission_epoch", "name_from", "id_from", "dry_run"}
+
+
+def value_of(operation: Operation, place: Place) -> Value | None:
+    """How the value of a place is made."""
+    names = (f"{operation} {place}", f"{operation} {place.name}", str(place), place.name)
+    by_path = (f"{place.where} {place.name}",)
+    return next((VALUES[name] for name in (*names, *by_path) if name in VALUES), None)
+
+
+def whole(town: Town, operation: Operation, *, everything: bool = False) -> Request:
+    """A good request, with all that it can carry or with what it must."""
+    request = Request({}, {}, {}, {}, {})
+    for place in operation.places:
+        wanted = place.required or place.name in WANTED
+        if not wanted and (not everything or place.name in LEFT_OUT):
+            continue
+        value = value_of(operation, place)
+        assert value is not None, f"add {place.name} of {operation} to VALUES in canary_values.py"
+        request.put(place, value(town))
+    return request
