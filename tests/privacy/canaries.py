@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import product
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,15 @@ class Kind(StrEnum):
 
     POSITION = "position"
     ACCURACY = "accuracy"
+    #: of a check-in whose purpose keeps it, sealed, for disputes
+    EXACT = "exact position"
     #: where an authorized location is: of no person
     FENCE = "fence"
     DEVICE_TOKEN = "device token"
     API_KEY = "api key"
     CODE = "enrollment code"
+    #: the part of a token or key by which it is found: it is no secret, but somebody's
+    KID = "id of a token or key"
     #: what looks like a credential and is none
     FORGED = "forged credential"
     ADDRESS = "address"
@@ -44,12 +49,15 @@ class Kind(StrEnum):
     #: names and titles that a tenant gives to its own things
     NAME = "name"
     #: what a tenant said once and then changed
-    REPLACED = "replaced group"
+    REPLACED = "replaced name"
+    #: ids of persons that were erased, and of their devices
+    ERASED = "id of an erased person"
     #: text where it does not belong
     STRAY = "stray text"
     PASSWORD = "database password"
-    #: what the keyring holds
+    #: what the keyring holds, and what wraps it
     KEYRING = "secret of the keyring"
+    ROOT = "root of the keyring"
 
 
 @dataclass(frozen=True)
@@ -189,9 +197,17 @@ def of_address(address: IPv4Address | IPv6Address) -> Iterator[Spelling]:
         yield Spelling("mapped to IPv6", b"\xff\xff" + address.packed)
 
 
+def of_uuid(uuid: UUID) -> Iterator[Spelling]:
+    """An id."""
+    yield Spelling("text", str(uuid).encode())
+    yield from of_secret(uuid.bytes)
+
+
 def of_secret(secret: bytes) -> Iterator[Spelling]:
     """Random bytes."""
     yield Spelling("bytes", secret[:16])
+    # as Python prints bytes; if they are all printable, that is how they are anyway
+    yield Spelling("bytes as Python writes them", repr(secret[:16])[2:-1].encode())
     yield from _of_hex("hex", secret[:16])
     yield from _of_base64("base64", secret[:24])
 
@@ -231,17 +247,25 @@ class Canaries:
         return value
 
     def place(
-        self, sent: str, around: tuple[float, float], reach: float = 0.0004
+        self, sent: str, around: tuple[float, float], reach: float, kind: Kind = Kind.POSITION
     ) -> dict[str, float]:
         """A position near another, as the members of a fix."""
         lat, lon = (self.random.uniform(at - reach, at + reach) for at in around)
-        self.position(sent, lat, lon)
+        self.position(sent, lat, lon, kind)
         return {"lat": lat, "lon": lon}
 
-    def position(self, sent: str, lat: float, lon: float) -> None:
-        self.add(Kind.POSITION, f"lat of {sent}", of_number(lat))
-        self.add(Kind.POSITION, f"lon of {sent}", of_number(lon))
-        self.add(Kind.POSITION, f"lat and lon of {sent}", of_pair(lat, lon))
+    def position(self, sent: str, lat: float, lon: float, kind: Kind = Kind.POSITION) -> None:
+        self.add(kind, f"lat of {sent}", of_number(lat))
+        self.add(kind, f"lon of {sent}", of_number(lon))
+        self.add(kind, f"lat and lon of {sent}", of_pair(lat, lon))
+
+    def anywhere(self, sent: str) -> dict[str, float]:
+        """A position far from all others, and of degrees that could not be seconds of a time."""
+        lat, lon = (
+            self.random.choice((-1, 1)) * self.random.uniform(60, most) for most in (85, 179)
+        )
+        self.position(sent, lat, lon)
+        return {"lat": lat, "lon": lon}
 
     def text(self, kind: Kind, sent: str, prefix: str = "") -> str:
         """A text that is one word wherever words are taken."""
@@ -251,6 +275,8 @@ class Canaries:
 
     def credential(self, kind: Kind, sent: str, text: str) -> str:
         self.add(kind, sent, of_credential(text))
+        if kind is not Kind.FORGED:
+            self.add(Kind.KID, sent, of_text(text.split("_")[1]))
         return text
 
     def forged(self, sent: str, prefix: str, kid: str | None = None) -> str:

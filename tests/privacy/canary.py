@@ -23,7 +23,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from postgres import why_no_cluster
 from privacy import unguarded
@@ -31,34 +33,43 @@ from privacy.canaries import Canary, Finder, Kind
 from privacy.canary_scenes import Scene, place_of, played
 from privacy.unguarded import DATABASES, Guard
 
+DATABASE = ("database", "database as killed", "write-ahead log")
 #: where each kind may be found, by the names of places (`place_of`): whatever is not here is a hit
 EXPECTED: dict[Kind, tuple[str, ...]] = {
     Kind.POSITION: (),
     Kind.ACCURACY: (),
-    Kind.FENCE: ("database*", "answer * /v1/sites*"),
+    Kind.EXACT: ("answer GET /v1/check-ins/{check_in_id}/position",),
+    Kind.FENCE: (*DATABASE, "answer * /v1/sites*"),
     # shown once, to whom they are made for
     Kind.DEVICE_TOKEN: ("answer POST /v1/enrollments", "answer POST /v1/device/token"),
     Kind.API_KEY: ("command", "answer POST /v1/api-keys"),
     Kind.CODE: ("command", "answer POST /v1/subjects/{subject_id}/enrollments"),
+    Kind.KID: (*DATABASE, "command", "answer *"),
     Kind.FORGED: (),
     Kind.ADDRESS: (),
-    # of persons: in the database until they are moved into the keyring
-    Kind.EXTERNAL_ID: ("database*", "answer * /v1/subjects*"),
-    Kind.MODEL: ("database*", "answer GET /v1/devices"),
-    Kind.INSTALLATION: (),
-    Kind.NAME: ("database*", "answer *", "command"),
-    Kind.REPLACED: (
-        "database as killed",
-        "answer PUT /v1/subjects/{subject_id}/groups",
+    # of persons: in the keyring, and sealed
+    Kind.EXTERNAL_ID: (
+        "answer * /v1/subjects*",
+        "answer GET /v1/check-ins",
+        "answer GET /v1/privacy/holds/*",
     ),
+    Kind.MODEL: ("answer GET /v1/devices",),
+    Kind.INSTALLATION: (),
+    Kind.NAME: (*DATABASE, "command", "answer *"),
+    Kind.REPLACED: ("database as killed", "answer * /v1/sites*"),
+    Kind.ERASED: ("database as killed", "keyring as killed", "answer *"),
     Kind.STRAY: (),
     Kind.PASSWORD: (),
-    Kind.KEYRING: ("keyring",),
+    Kind.KEYRING: (),
+    Kind.ROOT: ("keyring", "keyring as killed"),
 }
 #: PostgreSQL keeps a row that was changed until it is vacuumed, and its log until that is recycled
 EXPECTED_OF: dict[str, dict[Kind, tuple[str, ...]]] = {
     "sqlite": {},
-    "postgresql": {Kind.REPLACED: ("database",)},
+    "postgresql": {
+        Kind.REPLACED: ("database", "write-ahead log"),
+        Kind.ERASED: ("write-ahead log",),
+    },
 }
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
@@ -134,11 +145,9 @@ def files(scene: Scene) -> Iterator[tuple[str, Path]]:
                 yield place_of(under / file.relative_to(root)), file
 
 
-def scan(
-    folder: Path, database: str, seed: int, *, without: Sequence[str] = (), thin: int = 1
-) -> Findings:
-    """Play all scenes in a folder, and look; afterwards all that they left is in the folder."""
-    with played(folder, database, seed, without=without, thin=thin) as scene:
+def scan(folder: Path, database: str, seed: int, **how: Any) -> Findings:
+    """Play scenes in a folder (`played`), and look; all that they left is in the folder then."""
+    with played(folder, database, seed, **how) as scene:
         findings = look(scene, database, seed)
         if scene.cluster is not None:
             shutil.copytree(scene.cluster.folder, folder / "postgres")
@@ -171,27 +180,35 @@ class Judged:
 
 
 def judge(database: str, seed: int, guard: Guard) -> Judged:
-    """Take a guard away: alone, and where that shows nothing, with those that stand before it."""
-    alone = _signatures(database, seed, (guard.name,))
-    behind: Signatures = frozenset()
-    if not alone and guard.behind:
-        behind = _signatures(database, seed, (*guard.behind, guard.name))
-        behind -= _signatures(database, seed, guard.behind)
+    """Take a guard away: alone, and where that shows nothing, with those that stand before it.
+
+    First in the scene that should show it; in all of them before it is called redundant.
+    """
+    for scenes in ((guard.scene,), ()):
+        look_for = partial(_signatures, database, seed, scenes)
+        alone, behind = look_for((guard.name,)), frozenset[tuple[str, str, str]]()
+        if not alone and guard.behind:
+            behind = look_for((*guard.behind, guard.name)) - look_for(guard.behind)
+        if alone or behind:
+            break
     return Judged(guard, alone, behind)
 
 
-def _signatures(database: str, seed: int, without: tuple[str, ...]) -> Signatures:
-    key = (database, seed, without)
+def _signatures(
+    database: str, seed: int, scenes: tuple[str, ...], without: tuple[str, ...]
+) -> Signatures:
+    key = (database, seed, scenes, without)
     if key not in _scanned:
         with tempfile.TemporaryDirectory() as folder:
-            found = scan(Path(folder) / "scene", database, seed, without=without, thin=THIN)
-        _scanned[key] = frozenset(found.signatures)
+            where, how = Path(folder) / "scene", {"thin": THIN, "only": scenes}
+            found = scan(where, database, seed, without=without, **how)
+        _scanned[key] = found.signatures
     return _scanned[key]
 
 
 #: guards are judged by, and tests scan with, fewer of the wrong requests
 THIN = 10
-_scanned: dict[tuple[str, int, tuple[str, ...]], Signatures] = {}
+_scanned: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Signatures] = {}
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -18,12 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from doorstep_server import deployment
 from doorstep_server.deployment import NewTenant
+from doorstep_server.keyring.entries import EntryName
+from doorstep_server.keyring.entries import Kind as EntryKind
+from doorstep_server.keyring.opening import entries_at, open_root
+from doorstep_server.privacy.keys import SECRET_BYTES
 from doorstep_server.settings import read
 from doorstep_server.store.reach import Reach
 from doorstep_server.store.tenants import Tenant
@@ -44,28 +50,32 @@ LOGGING = {
     "log_lock_waits": "on",
     "shared_preload_libraries": "pg_stat_statements",
 }
-STARTED_WITHIN_S = 60
-CENTER = (-23.56, -46.65)
+#: a server finishes erasures before it answers; other tests may run beside this one
+STARTED_WITHIN_S = 240
+#: no number of degrees here could be the seconds of a time
+CENTER = (-71.56, -146.65)
 
 
 def place_of(path: Path) -> str:
     """Which part of the folder a file belongs to, by its path in the folder."""
     part, *rest = path.parts
     if part == "home":
-        if rest[0].startswith("kept-"):
-            return "database as killed" if path.name.startswith("doorstep.") else "keyring"
-        return {"doorstep": "database", "keyring": "keyring"}.get(
-            path.name.partition(".")[0], "home"
-        )
+        kept = "database" if path.name.startswith("doorstep.") else "keyring"
+        return f"{kept} as killed" if rest[0].startswith("kept-") else kept
     if part == "answers":
         return f"answer {unquote(rest[0])}"
     if part == "postgres":
         if rest[0] != "data":
             return "statement log"
-        return "statistics" if rest[1].startswith("pg_stat") else "database"
+        return PARTS_OF_POSTGRES.get(rest[1], "database")
     return PARTS[part]
 
 
+PARTS_OF_POSTGRES = {
+    "pg_wal": "write-ahead log",
+    "pg_stat": "statistics",
+    "pg_stat_tmp": "statistics",
+}
 PARTS = {"temp": "temporary files", "run": "crash", "logs": "log", "commands": "command"}
 
 
@@ -165,7 +175,7 @@ class Scene:
 
     @contextmanager
     def serving(self, *, careless: bool = False, **variables: str) -> Iterator[None]:
-        """A server, until the block ends, or as long as it lives."""
+        """A server, until the block ends, or as long as it lives; the first one is settled on."""
         port = free_port()
         log = self.folder / "logs" / f"server-{next(self._numbers)}.log"
         with (
@@ -184,7 +194,11 @@ class Scene:
             cat.stdin.close()
             self.town.wire.port = port
             try:
-                self._wait_until_ready(log)
+                with ThreadPoolExecutor(1) as aside:
+                    other = None if self.town.token else aside.submit(self.tenant, "Another")
+                    self._wait_until_ready(log)
+                    if other is not None:
+                        self.town.settle(other.result(STARTED_WITHIN_S))
                 yield
             finally:
                 self.town.wire.forget()
@@ -229,11 +243,9 @@ class Scene:
 
 def life(scene: Scene) -> None:
     """Every route, rightly and wrongly; every fault; killed in the middle of check-ins."""
-    with ThreadPoolExecutor(1) as aside, scene.serving():
-        other = aside.submit(scene.tenant, "Another")
-        scene.town.settle(other.result(STARTED_WITHIN_S))
+    with scene.serving():
         assert scene.send(canary_traffic.everything(scene.town, scene.thin)) > 300
-        scene.send(canary_traffic.people(scene.town, 60 // scene.thin))
+        scene.send(canary_traffic.changes(scene.town, 20 // scene.thin + 1))
         for junk in canary_traffic.junk(scene.town):
             scene.town.wire.raw(junk)
         for fault in canary_faults.of(scene):
@@ -302,7 +314,9 @@ def die_at_work(scene: Scene, number: signal.Signals) -> None:
     scene.keep_files()
 
 
-SCENES = (life, careless_code, without_keyring)
+SCENES = {play.__name__: play for play in (life, careless_code, without_keyring, commands)}
+#: those that the tests play: to start processes takes long
+SHORT = ("life", "careless_code", "without_keyring")
 
 
 # -- the whole -----------------------------------------------------------------------------------
@@ -310,7 +324,13 @@ SCENES = (life, careless_code, without_keyring)
 
 @contextmanager
 def played(
-    folder: Path, database: str, seed: int, *, without: Sequence[str] = (), thin: int = 1
+    folder: Path,
+    database: str,
+    seed: int,
+    *,
+    without: Sequence[str] = (),
+    thin: int = 1,
+    only: Sequence[str] = (),
 ) -> Iterator[Scene]:
     """All scenes on a deployment of their own; in the block nothing runs any more."""
     canaries = Canaries(seed)
@@ -319,19 +339,34 @@ def played(
         if database == "postgresql":
             scene.use(stack.enter_context(Cluster(LOGGING)))
         scene.settle()
-        for play in (*SCENES, *([commands] if scene.full else [])):
-            play(scene)
+        for name in only or (SCENES if scene.full else SHORT):
+            SCENES[name](scene)
         if scene.cluster is not None:
             scene.cluster.stop()
-        for secret in _secrets(scene.home / "keyring.db"):
-            canaries.add(Kind.KEYRING, "the keyring", of_secret(secret))
+        else:
+            _fold(scene.home / "doorstep.db")
+        scene.town.add_erased()
+        for kind, secret in _secrets(scene.home):
+            canaries.add(kind, "the keyring", of_secret(secret))
         yield scene
 
 
-def _secrets(keyring: Path) -> Iterator[bytes]:
-    """Whatever random bytes a keyring holds, in whichever tables."""
-    with closing(sqlite3.connect(keyring)) as opened:
-        tables = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            for row in opened.execute(f'SELECT * FROM "{table}"'):
-                yield from (value for value in row if isinstance(value, bytes) and len(value) > 15)
+def _fold(database: Path) -> None:
+    """As the next server would that opens it: the last one was aborted."""
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _secrets(home: Path) -> Iterator[tuple[Kind, bytes]]:
+    """All that the keyring holds, unwrapped."""
+    settings = read({}, home=home)
+    entries, root = entries_at(settings), open_root(settings)
+    yield Kind.ROOT, (home / "keyring.root").read_bytes()
+    for tenant, kind in product(["", *entries.tenants()], EntryKind):
+        names = [EntryName(tenant, kind, name) for name in entries.names(tenant, kind)]
+        for name, wrapped in entries.read(names).items():
+            secret = root.unwrap(name.context(), wrapped)
+            if kind is EntryKind.SUBJECT:
+                secret = msgspec.msgpack.decode(secret)[0]
+            if len(secret) >= SECRET_BYTES:
+                yield Kind.KEYRING, secret

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+from doorstep_server.auth import GuardCaller
 from features import collection, feature
 from privacy.asking import Request
 from privacy.canaries import Kind
@@ -20,6 +21,8 @@ JSON = {"Content-Type": "application/json"}
 NOWHERE = "no route"
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "PROPFIND", "QUERY")
 
+#: nothing is taken of who called them
+LAST_OF_A_DEVICE = {"POST /v1/device/erasure"}
 #: any text is right there, and kept
 TEXTS = {
     *("external_id", "groups", "installation_id", "model", "name", "platform", "purposes"),
@@ -60,7 +63,8 @@ def check_ins(town: Town, number: int) -> Iterator[Ask]:
             claim["fix"]["accuracy_m"] = town.canaries.number(Kind.ACCURACY, route, 200, 900)
         yield from [_post(route, claim, town.token)] * 2
         yield _post(route, claim, town.foreign_token)
-    far = town.canaries.place(route, (51.0, 7.0), REACH)
+        yield _post(route, town.exact_claim(route), town.token)
+    far = town.canaries.place(route, (-81.0, 127.0), REACH)
     moved = town.claim(route)
     yield _post(route, {**moved, "fix": {**moved["fix"], **far}}, town.token)
     many = [town.claim("a batch") for _ in range(number)]
@@ -68,15 +72,17 @@ def check_ins(town: Town, number: int) -> Iterator[Ask]:
     yield _post("POST /v1/check-ins/batch", {"check_ins": many}, town.token)
 
 
-def people(town: Town, number: int) -> Iterator[Ask]:
-    """New persons with phones, whose groups change."""
+def changes(town: Town, number: int) -> Iterator[Ask]:
+    """Names that are replaced, and persons that are erased after they checked in."""
     for _ in range(number):
-        person = town.person()
-        for kind in (Kind.REPLACED, Kind.REPLACED, Kind.NAME):
-            groups = {"groups": [town.word(kind)]}
-            path = f"/v1/subjects/{person}/groups"
-            yield _put("PUT /v1/subjects/{subject_id}/groups", path, groups, town.key)
-        yield _enrolling(town.enrollment("enrollment", town.code()))
+        site = town.site(town.anywhere())
+        made = town.made("POST /v1/sites", site | {"external_id": town.word(Kind.REPLACED)})
+        revised = site | {"external_id": town.word(Kind.NAME), "version": 1}
+        yield _put("PUT /v1/sites/{site_id}", f"/v1/sites/{made['id']}", revised, town.key)
+        phone = town.phone()
+        yield _post("POST /v1/check-ins", town.claim("the last of a person"), phone["token"])
+        yield _post("POST /v1/check-ins", town.exact_claim("the last of a person"), phone["token"])
+        yield _post("POST /v1/device/erasure", {}, phone["token"])
 
 
 def guesses(town: Town, number: int) -> Iterator[Ask]:
@@ -90,7 +96,8 @@ def few(town: Town, sent: str) -> Iterator[Ask]:
     """What writes or reads about persons: few requests, since each may have to wait."""
     town.route = sent
     yield _post("POST /v1/check-ins", town.claim(sent), town.token)
-    yield _post("POST /v1/check-ins/batch", {"check_ins": [town.claim(sent)]}, town.token)
+    batch = [town.claim(sent), town.exact_claim(sent)]
+    yield _post("POST /v1/check-ins/batch", {"check_ins": batch}, town.token)
     yield _enrolling(town.enrollment(sent, town.code()))
     person = {"external_id": town.word(Kind.EXTERNAL_ID), "groups": [town.word(Kind.NAME)]}
     yield _post("POST /v1/subjects", person, town.key)
@@ -104,10 +111,7 @@ def quotable(town: Town, way: str) -> bytes:
     if way == "credential":
         return town.canaries.forged(sent, "dst").encode()
     claim = town.claim(sent)
-    draw = town.canaries.random
-    lat, lon = draw.uniform(-80, 80), draw.uniform(-180, 180)
-    town.canaries.position(sent, lat, lon)
-    claim["fix"] |= {"lat": lat, "lon": lon}
+    claim["fix"] |= town.canaries.anywhere(sent)
     return json.dumps(claim).encode()
 
 
@@ -135,9 +139,15 @@ def junk(town: Town) -> Iterator[bytes]:
 
 
 def _token(town: Town, operation: Operation) -> str | None:
-    if not operation.callers:
+    return _token_of(town, operation, operation.callers[0] if operation.callers else None)
+
+
+def _token_of(town: Town, operation: Operation, caller: GuardCaller | None) -> str | None:
+    if caller is None:
         return None
-    return town.token if operation.callers[0].scope is None else town.key
+    if str(operation) in LAST_OF_A_DEVICE:
+        return str(town.phone()["token"])
+    return town.token if caller.scope is None else town.key
 
 
 def _ask(operation: Operation, request: Request, token: str | None) -> Ask:
@@ -163,7 +173,7 @@ def _whole(town: Town, operation: Operation, *, everything: bool = False) -> Req
 def _right(town: Town, operation: Operation) -> Iterator[Ask]:
     for everything in (False, True):
         for caller in operation.callers or (None,):
-            token = None if caller is None else (town.token if caller.scope is None else town.key)
+            token = _token_of(town, operation, caller)
             yield _ask(operation, _whole(town, operation, everything=everything), token)
 
 
@@ -201,7 +211,9 @@ def _wrong_callers(town: Town, operation: Operation) -> Iterator[Ask]:
     kind, kid, _ = mine.split("_")
     forged = town.canaries.forged(town.route, kind, kid)
     tokens = [None, "", mine[:-9], mine + "0", forged, town.canaries.forged(town.route, kind)]
-    tokens += [town.key, town.token, town.foreign_key, town.foreign_token]
+    tokens += [town.key, town.foreign_key]
+    if str(operation) not in LAST_OF_A_DEVICE:
+        tokens += [town.token, town.foreign_token]
     for token in tokens:
         yield replace(good, token=token)
     for scheme in ("Basic", town.word(Kind.STRAY)):

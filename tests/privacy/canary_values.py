@@ -6,18 +6,21 @@ Whoever adds a route that takes a value of a new name adds it to `VALUES` here.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from privacy.asking import Request
-from privacy.canaries import Canaries, Kind, of_number
+from privacy.canaries import Canaries, Kind, of_number, of_uuid
 from privacy.canary_wire import Ask, Told, Wire
 from privacy.route_table import Operation, Place
 
 #: half a side of the large fence, in degrees: many positions in it differ in their first decimals
 REACH = 0.1
 INSIDE = 0.09
+EXACT_PURPOSE = "dispute"
+#: in metres; not to be taken for seconds of a time either
+ACCURACIES = (61, 95)
 
 
 @dataclass
@@ -34,13 +37,18 @@ class Town:
     token: str = ""
     subject_id: str = ""
     device_id: str = ""
+    #: a check-in whose position is kept
+    exact_id: str = ""
+    #: a purpose that nobody checks in for
+    aside: str = ""
     foreign_token: str = ""
     foreign_site_id: str = ""
     sequence: int = 1
     #: where the present request is sent to, to name its canaries
     route: str = "setting up"
+    #: what each was answered when it enrolled
+    phones: list[Any] = field(default_factory=list)
     _lon: float = 0.0
-    _kept: dict[str, Any] = field(default_factory=dict)
 
     def settle(self, foreign_key: str) -> None:
         """A site, a person with a phone that may be located, and the other tenant's."""
@@ -52,6 +60,18 @@ class Town:
         self.token, self.device_id = phone["token"], phone["device_id"]
         self.subject_id = phone["subject_id"]
         self.foreign_token = self.phone(self.foreign_key)["token"]
+        self.aside = _new_purpose(self)
+        self._keep_positions()
+
+    def _keep_positions(self) -> None:
+        """For a purpose that is there for disputes."""
+        limits = {"max_speed_kmh": 1_000, "max_site_area_km2": 9_000_000, "max_level": "exact"}
+        self.made("PUT /v1/settings", limits)
+        body = {"name": EXACT_PURPOSE, "title": "-", "legal_basis": "contract", "level": "exact"}
+        self.made("POST /v1/purposes", body)
+        claim = self.exact_claim("settling")
+        assert self.made("POST /v1/check-ins", claim, self.token)["stored"]["level"] == "exact"
+        self.exact_id = claim["id"]
 
     def ask(self, route: str, body: Any = None, token: str | None = None, **ids: str) -> Told:
         """For what is only needed: quietly, as the admin unless said otherwise."""
@@ -73,13 +93,17 @@ class Town:
     def fence(self, center: tuple[float, float] | None = None) -> dict[str, Any]:
         """A square whose corners are canaries; anywhere, if not around a place."""
         draw = self.canaries.random
-        lat, lon = center or (draw.uniform(-50, 50), draw.uniform(-150, 150))
+        lat, lon = center or self.anywhere()
         south, north = (draw.uniform(0.999, 1.001) * REACH * side + lat for side in (-1, 1))
         west, east = (draw.uniform(0.999, 1.001) * REACH * side + lon for side in (-1, 1))
         for value in (south, north, west, east):
             self.canaries.add(Kind.FENCE, "fence", of_number(value))
         ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
         return {"type": "Polygon", "coordinates": [ring]}
+
+    def anywhere(self) -> tuple[float, float]:
+        draw = self.canaries.random
+        return draw.uniform(-50, 50), draw.uniform(-150, 150)
 
     def person(self, token: str | None = None) -> str:
         external_id = self.canaries.text(Kind.EXTERNAL_ID, "subject")
@@ -103,16 +127,34 @@ class Town:
         enrolled = self.made("POST /v1/enrollments", body, "none")
         report = {"state": "precise", "sequence": 1, "observed_at": now()}
         self.made("PUT /v1/device/permission", report, enrolled["token"])
+        self.phones.append(enrolled)
         return enrolled
 
     def claim(self, sent: str, **members: Any) -> dict[str, Any]:
         """A check-in at a place that was never sent before."""
         fix = {
             **self.canaries.place(sent, self.center, INSIDE),
-            "accuracy_m": self.canaries.number(Kind.ACCURACY, sent, 5, 12),
+            "accuracy_m": self.canaries.number(Kind.ACCURACY, sent, *ACCURACIES),
             "captured_at": now(),
         }
         return {"id": str(uuid4()), "purpose": "visit", "fix": fix, **members}
+
+    def exact_claim(self, sent: str) -> dict[str, Any]:
+        """A check-in of which the position is kept."""
+        fix = {
+            **self.canaries.place(sent, self.center, INSIDE, Kind.EXACT),
+            "accuracy_m": self.canaries.number(Kind.EXACT, f"accuracy of {sent}", *ACCURACIES),
+            "captured_at": now(),
+        }
+        return {"id": str(uuid4()), "purpose": EXACT_PURPOSE, "fix": fix}
+
+    def add_erased(self) -> None:
+        """The ids of whom an erasure was begun for: they have to be nowhere then."""
+        for phone in self.phones:
+            whose = (phone["token"], f"/v1/subjects/{phone['subject_id']}/erasure")
+            if any({ask.token, ask.target} & set(whose) for ask in self.wire.accepted):
+                for name in ("subject_id", "device_id"):
+                    self.canaries.add(Kind.ERASED, name, of_uuid(UUID(phone[name])))
 
     def lat(self) -> float:
         place = self.canaries.place(self.route, self.center, INSIDE)
@@ -143,12 +185,7 @@ def now() -> str:
 
 
 def _new_site(town: Town) -> str:
-    return str(town.made("POST /v1/sites", town.site(_anywhere(town)))["id"])
-
-
-def _anywhere(town: Town) -> tuple[float, float]:
-    draw = town.canaries.random
-    return draw.uniform(-50, 50), draw.uniform(-150, 150)
+    return str(town.made("POST /v1/sites", town.site(town.anywhere()))["id"])
 
 
 def _new_kid(town: Town) -> str:
@@ -162,27 +199,43 @@ def _new_purpose(town: Town) -> str:
     return str(town.made("POST /v1/purposes", body)["name"])
 
 
+def _new_hold(town: Town) -> str:
+    until = (datetime.now(UTC).date() + timedelta(days=30)).isoformat()
+    body = {"subject_id": town.subject_id, "reason": "legal-claim", "expires_on": until}
+    return str(town.made("POST /v1/privacy/holds", body)["id"])
+
+
+def _begun_erasure(town: Town) -> str:
+    route = "POST /v1/subjects/{subject_id}/erasure"
+    told = town.ask(route, subject_id=town.phone()["subject_id"])
+    return str(told.body["erasure"])
+
+
 Value = Callable[[Town], Any]
 
 #: by the name of a place; one that begins with a route or with `path` comes first
 VALUES: dict[str, Value] = {
-    "accuracy_m": lambda town: town.canaries.number(Kind.ACCURACY, town.route, 5, 12),
+    "accuracy_m": lambda town: town.canaries.number(Kind.ACCURACY, town.route, *ACCURACIES),
     "action": lambda _: "in",
     "active": lambda _: True,
     "age_s": lambda _: 1,
     "assurance": lambda _: "standard",
     "bbox": Town.around,
     "captured_at": lambda _: now(),
+    "check_in_id": lambda town: town.exact_id,
     "code": Town.code,
-    "path code": lambda _: "not-found",
+    "GET /problems/{code} code": lambda _: "not-found",
+    "GET /v1/erasures/{code} code": _begun_erasure,
     "device_id": lambda town: town.phone()["device_id"],
     "dry_run": lambda _: "true",
+    "expires_on": lambda _: (datetime.now(UTC).date() + timedelta(days=30)).isoformat(),
     "external_id": lambda town: town.word(Kind.NAME),
     "POST /v1/subjects external_id": lambda town: town.word(Kind.EXTERNAL_ID),
     "format": lambda _: "geojson",
     "geofence": Town.fence,
     "groups": lambda town: town.word(Kind.NAME),
     "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},
+    "hold_id": _new_hold,
     "id": lambda _: str(uuid4()),
     "installation_id": lambda town: town.word(Kind.INSTALLATION),
     "kid": _new_kid,
@@ -193,6 +246,7 @@ VALUES: dict[str, Value] = {
     "lon": Town.lon,
     "max_accuracy_m": lambda _: 100,
     "max_age_s": lambda _: 3_600,
+    "max_level": lambda _: "exact",
     "max_site_area_km2": lambda _: 9_000_000,
     "max_speed_kmh": lambda _: 1_000,
     "mocked": lambda _: False,
@@ -205,7 +259,10 @@ VALUES: dict[str, Value] = {
     "platform": lambda _: "android",
     "purpose": lambda _: "visit",
     "purposes": lambda _: "visit",
+    "PUT /v1/device/restrictions purposes": lambda town: town.aside,
+    "PUT /v1/subjects/{subject_id}/restrictions purposes": lambda town: town.aside,
     "Doorstep-Purpose": lambda _: "audit",
+    "reason": lambda _: "legal-claim",
     "repair": lambda _: "true",
     "requires_consent": lambda _: False,
     "retention_days": lambda _: 30,
@@ -220,12 +277,14 @@ VALUES: dict[str, Value] = {
     "source": lambda _: "gps",
     "state": lambda _: "precise",
     "subject_id": lambda town: town.subject_id,
+    "POST /v1/subjects/{subject_id}/erasure subject_id": lambda town: town.phone()["subject_id"],
     "time_precision_s": lambda _: 900,
     "timezone": lambda _: "America/Sao_Paulo",
     "title": lambda town: town.word(Kind.NAME),
     "tolerance_m": lambda _: 10,
     "until": lambda _: now(),
     "version": lambda _: 1,
+    "wholly": lambda _: False,
 }
 #: not required, but without them a request is another one
 WANTED = {"accuracy_m", "bbox", "Doorstep-Purpose"}

@@ -61,6 +61,8 @@ class Wire:
         self._writing = threading.Lock()
         self._open: dict[str, http.client.HTTPConnection] = {}
         self._used: dict[str, float] = {}
+        #: what was answered with 202: an erasure that was begun
+        self.accepted: list[Ask] = []
         self._addresses = list(self._loopback())
         self._noise = [self._noisy(f"header {n}") for n in range(HEADERS)]
 
@@ -70,6 +72,8 @@ class Wire:
         source = QUIET if quiet else self._addresses[turn % ADDRESSES]
         noise = {} if quiet else self._noise[turn % HEADERS]
         told = self._exchange(self._connection(source), ask, noise)
+        if told.status == 202:
+            self.accepted.append(ask)
         self._learn(ask.route, told)
         return told
 
@@ -158,8 +162,7 @@ class Wire:
 
     def _noisy(self, sent: str) -> dict[str, str]:
         canaries, draw = self._canaries, self._canaries.random
-        lat, lon = draw.uniform(-80, 80), draw.uniform(-180, 180)
-        canaries.position(sent, lat, lon)
+        lat, lon = canaries.anywhere(sent).values()
         v4 = [f"198.18.{draw.randint(1, 254)}.{draw.randint(1, 254)}" for _ in range(2)]
         v6 = f"2001:db8:{draw.getrandbits(16):x}:{draw.getrandbits(16):x}::{draw.getrandbits(16):x}"
         return {

@@ -36,6 +36,11 @@ class Guard:
     behind: tuple[str, ...] = ()
     databases: tuple[str, ...] = DATABASES
 
+    @property
+    def scene(self) -> str:
+        """Which of the canary scan's scenes shows what it is good for."""
+        return next((k for k, names in SHOWN_IN.items() if self.name in names), "careless_code")
+
 
 # -- taking guards away ----------------------------------------------------------------------------
 
@@ -322,6 +327,15 @@ GUARDS = (
         ("postgresql",),
     ),
 )
+SHOWN_IN = {
+    "life": {
+        *("access-log", "log-routes", "log-methods", "http-parser"),
+        *("problem-words", "problem-places", "hide-parameters"),
+        *("hashed-secrets", "hashed-codes", "hashed-installations"),
+        *("secure-delete", "unnamed-files", "statement-values"),
+    },
+    "without_keyring": {"core-limit", "dumpable"},
+}
 BY_NAME = {guard.name: guard for guard in GUARDS}
 
 

@@ -90,14 +90,17 @@ def _let_the_index_be_used(connection: Connection) -> None:
 def _keep_values_out_of_logs(connection: Connection) -> None:
     """Whatever the server of the database logs, the values of our statements are not in it.
 
-    Statements name them ($1), and an error says which row it was about in its details. Only a
-    superuser may say it; without it, it is the operator's to do.
+    They would tell who checked in when: by the token that is looked up. Statements themselves name
+    them only ($1); an error says in its details which row it was about. Only a superuser may say
+    it; without it, it is the operator's to do.
     """
     if _scalar(connection, "SELECT current_setting('is_superuser')") != "on":
         return
     database = _quoted(connection, str(_scalar(connection, "SELECT current_database()")))
     for setting in _VALUELESS:
         connection.execute(text(f"ALTER DATABASE {database} SET {setting}"))
+        # this connection was opened before
+        connection.execute(text(f"SET LOCAL {setting}"))
 
 
 _VALUELESS = (
