@@ -11,6 +11,7 @@ from rich.console import Console
 
 from doorstep import HTTPTransport, Request, Response, Timeout, Transport
 from doorstep_server.demo.play import Played, Wanted, play
+from doorstep_server.privacy.places import FILES
 from doorstep_server.settings import Settings
 from privacy.coordinates import Submitted, leaks
 
@@ -54,6 +55,12 @@ def test_no_submitted_coordinate_is_left(played: tuple[Path, Submitted, Played])
     assert submitted.count >= 2 * CHECK_INS
     assert {"doorstep.db", "keyring.db", "demo-server.log"} <= {f.name for f in home.iterdir()}
     assert leaks(submitted, [home]) == {}
+
+
+def test_every_file_that_the_demo_leaves_is_known(played: tuple[Path, Submitted, Played]) -> None:
+    home, _, _ = played
+    # the screen is kept by the test
+    assert {file.name for file in home.iterdir()} - {"terminal.txt"} <= FILES.keys()
 
 
 def test_a_coordinate_column_would_be_found(

@@ -15,12 +15,10 @@ from sqlalchemy import MetaData, Table, UniqueConstraint, inspect
 
 from doorstep_geofences import Geofence
 from doorstep_server import deployment
-from doorstep_server.access_vault import AccessVault
 from doorstep_server.cli import main
 from doorstep_server.deployment import NewTenant, NotInitialized
-from doorstep_server.keyring import Keyring, KeyringUnusable
-from doorstep_server.keyring.opening import create_root, entries_at
-from doorstep_server.privacy.data_map import DATA_MAP
+from doorstep_server.keyring import KeyringUnusable
+from doorstep_server.keyring.opening import entries_at
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, migrate, sites, tenants
 from doorstep_server.store.database import (
@@ -34,7 +32,7 @@ from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.sites import SiteContent, StoredSite
 from doorstep_server.store.sqlite import SqliteDatabase
-from world import NOON, SQUARE, behind, behind_file, opened
+from world import NOON, SQUARE, behind, opened
 
 #: of one database for all tenants, or the list of tenants itself: not distributed on a cluster
 SHARED = {"deployment", "tenants"}
@@ -189,25 +187,6 @@ def test_keys_begin_with_the_tenant() -> None:
         for index in table.indexes:
             first = next(iter(index.columns)).name
             assert first == "tenant_id" or index.name == "ix_site_versions_extent", index.name
-
-
-def test_every_column_is_mapped_to_purpose_basis_and_retention(tmp_path: Path) -> None:
-    stored = {table.name: set(table.columns.keys()) for table in metadata.tables.values()}
-    settings = Settings(home=tmp_path)
-    Keyring.create(entries_at(settings), create_root(settings), UUID(int=1))
-    stored |= columns_of_file(tmp_path / "keyring.db")
-    AccessVault.open(tmp_path / "accesses.db", tmp_path / "accesses.key", days=1)
-    stored |= columns_of_file(tmp_path / "accesses.db")
-    assert {table: set(columns) for table, columns in DATA_MAP.items()} == stored
-
-
-def columns_of_file(file: Path) -> dict[str, set[str]]:
-    tables = [
-        name
-        for (name,) in behind_file(file, "SELECT name FROM sqlite_master")
-        if not name.startswith("sqlite_")
-    ]
-    return {t: {row[1] for row in behind_file(file, f"PRAGMA table_info({t})")} for t in tables}
 
 
 def test_no_column_could_hold_a_coordinate_of_a_person() -> None:

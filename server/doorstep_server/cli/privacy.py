@@ -4,12 +4,16 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import click
+import msgspec
 
 from doorstep_server import deployment
 from doorstep_server.cli.sites import chosen_tenant
 from doorstep_server.erasing import Eraser
+from doorstep_server.privacy.record import record_of
+from doorstep_server.privacy.record_markdown import markdown
 from doorstep_server.settings import Settings
 from doorstep_server.store import people
+from doorstep_server.store.configuration import configuration
 from doorstep_server.store.reach import Reach
 
 
@@ -40,3 +44,15 @@ def erase(settings: Settings, external_id: str, tenant_id: UUID | None) -> None:
     assert done is not None
     assert done.receipt is not None
     click.echo(done.receipt.decode())
+
+
+@privacy_group.command("record")
+@click.option("--tenant", "tenant_id", type=click.UUID, help="Whose. [default: the only one]")
+@click.option("--json/--markdown", "as_json", help="For programs, or to read. [default: to read]")
+@click.pass_obj
+def record_command(settings: Settings, tenant_id: UUID | None, *, as_json: bool) -> None:
+    """Print a tenant's record of processing (GDPR art. 30, LGPD art. 37)."""
+    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
+        tenant = chosen_tenant(database, tenant_id).tenant_id
+        record = record_of(database.read_now(Reach.of(tenant), lambda c: configuration(c, tenant)))
+    click.echo(msgspec.json.encode(record) if as_json else markdown(record), nl=as_json)

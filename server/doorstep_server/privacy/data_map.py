@@ -1,7 +1,7 @@
 """What each stored column is for, on which basis it is kept, and for how long.
 
 Every column of the database, of the keyring and of the access vault is here; a test fails on one
-that is not. The record of processing will be generated from this map.
+that is not. The record of processing is generated from this map (`record`).
 """
 
 from dataclasses import dataclass
@@ -118,6 +118,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "keyring_generation": _of_deployment("notices a keyring or a database that is older"),
         "is_copy": _of_deployment("whether it has to be swept before it is used"),
     },
+    "alembic_version": {"version_num": _of_deployment("which migrations the database has had")},
     "tenants": {
         "tenant_id": _of_tenant(_KEEPS_APART),
         "handle": _of_tenant("finds the tenant that a key, token or code belongs to"),
