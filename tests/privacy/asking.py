@@ -344,6 +344,7 @@ NEW_TEXTS = {
     "<uuid>": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "<credential>": r"ds[kt]_[0-9a-z]{16}_[0-9a-f]{64}",
     "<code>": r"[0-9A-Z]{6}(-[0-9A-Z]{6}){2}",
+    "<erasure>": rf"[{ALPHABET}]{{{HANDLE_LENGTH}}}-[0-9a-f]{{32}}",
     "<kid>": rf"[{ALPHABET}]{{16}}",
 }
 SEALED = {"decision", "next_cursor"}
