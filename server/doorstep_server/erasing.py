@@ -1,17 +1,19 @@
 """Erasing a person, in steps that can each be taken again: killed at any moment, it goes on.
 
     intent (no device is left that could check in) → rows, receipts, exact positions, found by
-    their tokens → physically gone from the database's files → the key → a signed receipt
+    their tokens → the key → the name → physically gone from the database's files → a signed receipt
 
-When the key is destroyed, what is left of the person in backups and in write-ahead logs is
-nobody's. The receipt says what was done and what may still be where, and not to whom.
+The key goes when nothing is left to be found with it, and before the files are written anew: that
+may have to wait for others who read the database, and nobody must be readable for so long. What is
+left of the person then, in files, backups and write-ahead logs, is nobody's. The receipt comes
+last, so an erasure without one is never done. It says what was done and what may still be where,
+and not to whom.
 """
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from doorstep_server.holding import Holding
-from doorstep_server.keyring import Keyring
+from doorstep_server.keyring import Keyring, KnownSubject
 from doorstep_server.policies import LONGEST_RETENTION_DAYS
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
@@ -66,12 +68,20 @@ _REMOVED = (
 )
 
 
+class _Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What the receipt will say, of which nothing is known any more when it is written."""
+
+    held_until: date | None
+
+
 @dataclass(frozen=True, slots=True)
 class Eraser:
     """Erases people of a deployment. Its calls wait: none belongs into the event loop."""
 
     database: Database
     keyring: Keyring = field(repr=False)
+    #: by erasure: the days on which its rows would have expired, as long as they are to be scrubbed
+    _days: dict[UUID, set[date]] = field(default_factory=dict, repr=False)
 
     def ask(self, tenant_id: UUID, subject_id: UUID, today: date) -> Erasure:
         """Begin: from when this returns nothing of the person is taken any more."""
@@ -85,50 +95,81 @@ class Eraser:
 
         Raises `DatabaseUnavailable`, `KeyringUnusable`: what was done till then stays done.
         """
-        done = 0
-        for tenant in self.database.read_now(DIRECTORY, tenants.all_tenants):
-            tenant_id = tenant.tenant_id
-            begun = self.database.read_now(Reach.of(tenant_id), partial(_unfinished, tenant_id))
-            for erasure in begun:
-                self.finish(tenant_id, erasure, today)
-                done += 1
-        return done
+        begun = [
+            (tenant.tenant_id, erasure)
+            for tenant in self.database.read_now(DIRECTORY, tenants.all_tenants)
+            for erasure in self._unfinished(tenant.tenant_id)
+        ]
+        self._finish(begun, today)
+        return len(begun)
 
     def finish(self, tenant_id: UUID, erasure: Erasure, today: date) -> None:
-        """Take what steps are left."""
-        if erasure.subject_id is None:
+        """Take what steps are left of one."""
+        self._finish([(tenant_id, erasure)], today)
+
+    def _unfinished(self, tenant_id: UUID) -> list[Erasure]:
+        return self.database.read_now(
+            Reach.of(tenant_id), lambda connection: people.unfinished(connection, tenant_id)
+        )
+
+    def _finish(self, begun: Sequence[tuple[UUID, Erasure]], today: date) -> None:
+        """All of them go before the files are written anew, once."""
+        if not begun:
             return
+        for tenant_id, erasure in begun:
+            if erasure.subject_id is not None:
+                self._remove(tenant_id, erasure.erasure_id, erasure.subject_id, today)
+        scrubbed = self.database.scrub_now(self._to_scrub([erasure for _, erasure in begun]))
+        for tenant_id, erasure in begun:
+            self._prove(tenant_id, erasure, scrubbed, today)
+
+    def _remove(self, tenant_id: UUID, erasure_id: UUID, subject_id: UUID, today: date) -> None:
+        """Remove all that is stored of a person, then the key, then whom this is about."""
         keys = self.keyring.tenant(tenant_id, today)
-        subject = self.keyring.subject(tenant_id, erasure.subject_id)
+        subject = self.keyring.subject(tenant_id, subject_id)
         if subject is not None:
             Holding(self.database, self.keyring, tenant_id).keep_all(keys, subject, today)
-        days = self._remove_rows(tenant_id, keys, erasure.subject_id, today)
-        # those of a run that was killed are not known any more
-        scrubbed = self.database.scrub_now(days or None)
-        self.keyring.destroy_subject(keys, tenant_id, erasure.subject_id)
-        held = self.database.read_now(
-            Reach.of(tenant_id),
-            partial(_held_until, tenant_id, erasure.subject_id, today),
-        )
-        receipt = _signed(self.keyring, _receipt(erasure, scrubbed, today, held))
+            self._days[erasure_id] = self._remove_rows(tenant_id, keys, subject, today)
+        self.keyring.destroy_subject(keys, tenant_id, subject_id)
         generation = self.keyring.head().generation
 
-        def finish(connection: Connection) -> None:
-            people.finish_erasure(connection, tenant_id, erasure.erasure_id, receipt)
+        def unname(connection: Connection) -> None:
+            held = holds.of_subject(connection, tenant_id, subject_id, today)
+            draft = _Draft(held_until=max((hold.expires_on for hold in held), default=None))
+            people.unname_erasure(connection, tenant_id, erasure_id, msgspec.json.encode(draft))
             tenants.note_keyring(connection, generation)
 
-        self.database.write_now(Reach.of(tenant_id), finish)
-        # the row that said whom it was about, before
-        self.database.scrub_now(())
+        self.database.write_now(Reach.of(tenant_id), unname)
+
+    def _to_scrub(self, begun: Sequence[Erasure]) -> set[date] | None:
+        """Those days; None, for all, where another run removed the rows: it may have been killed.
+
+        Whom it was about stood in the erasure's row itself: that is scrubbed whatever the days.
+        """
+        days = [self._days.get(erasure.erasure_id) for erasure in begun]
+        known = [some for some in days if some is not None]
+        return set().union(*known) if len(known) == len(days) else None
+
+    def _prove(self, tenant_id: UUID, erasure: Erasure, scrubbed: Scrubbed, today: date) -> None:
+        """Write the receipt; who was faster, theirs stays."""
+
+        def prove(connection: Connection) -> None:
+            current = people.find_erasure(connection, tenant_id, erasure.erasure_id)
+            assert current is not None
+            if current.draft is not None:
+                draft = msgspec.json.decode(current.draft, type=_Draft)
+                receipt = _receipt(current, scrubbed, today, draft.held_until)
+                signed = _signed(secret, receipt)
+                people.finish_erasure(connection, tenant_id, erasure.erasure_id, signed)
+
+        secret = self.keyring.signing_secret()
+        self.database.write_now(Reach.of(tenant_id), prove)
+        self._days.pop(erasure.erasure_id, None)
 
     def _remove_rows(
-        self, tenant_id: UUID, keys: TenantKeys, subject_id: UUID, today: date
+        self, tenant_id: UUID, keys: TenantKeys, subject: KnownSubject, today: date
     ) -> set[date]:
         """Remove a person's rows; the days on which they would have expired."""
-        subject = self.keyring.subject(tenant_id, subject_id)
-        if subject is None:
-            # the key is destroyed last of all, so there are none
-            return set()
         reach, days = Reach.of(tenant_id), set[date]()
         while True:
             found = self.database.read_now(
@@ -151,10 +192,6 @@ class Eraser:
                 return days
 
 
-def _unfinished(tenant_id: UUID, connection: Connection) -> list[Erasure]:
-    return people.unfinished(connection, tenant_id)
-
-
 def new_erasure(subject_id: UUID, today: date) -> Erasure:
     """An erasure with a fresh id."""
     return Erasure(erasure_id=uuid4(), subject_id=subject_id, asked_on=today)
@@ -169,13 +206,6 @@ def _rows(
     days = [today + timedelta(days=i) for i in range(-longest, longest + 1)]
     person = PersonRows(keys=keys, purposes=names, expires_on=days)
     return check_ins.of_person(connection, tenant_id, person)
-
-
-def _held_until(
-    tenant_id: UUID, subject_id: UUID, today: date, connection: Connection
-) -> date | None:
-    in_force = holds.of_subject(connection, tenant_id, subject_id, today)
-    return max((hold.expires_on for hold in in_force), default=None)
 
 
 def _receipt(
@@ -193,9 +223,9 @@ def _receipt(
     )
 
 
-def _signed(keyring: Keyring, receipt: DeletionReceipt) -> bytes:
+def _signed(secret: bytes, receipt: DeletionReceipt) -> bytes:
     """A JWS in its compact form (RFC 7515, RFC 8037): any library can check it."""
-    key = Ed25519PrivateKey.from_private_bytes(keyring.signing_secret())
+    key = Ed25519PrivateKey.from_private_bytes(secret)
     parts = [_base64(b'{"alg":"EdDSA"}'), _base64(msgspec.json.encode(receipt))]
     return b".".join([*parts, _base64(key.sign(b".".join(parts)))])
 

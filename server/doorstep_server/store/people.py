@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
 
 from doorstep_server.store import devices, enrollments, locks, subjects
 from doorstep_server.store.schema import erasures
@@ -18,11 +19,17 @@ class Erasure:
     """That a person is to be erased, or was."""
 
     erasure_id: UUID
-    #: None when it is done
+    #: None when nothing is left that could be found of the person
     subject_id: UUID | None
     asked_on: date
+    #: what the receipt will say, when the files were written anew
+    draft: bytes | None = None
     #: says what was done, signed; None until it is done
     receipt: bytes | None = None
+
+
+#: how a draft begins, which is JSON, and no receipt, which is a JWS
+_DRAFT = b"{"
 
 
 def subject_ids(connection: Connection, tenant_id: UUID) -> set[UUID]:
@@ -66,28 +73,59 @@ def ask_erasure(connection: Connection, tenant_id: UUID, erasure: Erasure) -> Er
 
 
 def unfinished(connection: Connection, tenant_id: UUID) -> list[Erasure]:
-    """Erasures that were begun and are not done."""
-    query = select(
-        erasures.c.erasure_id, erasures.c.subject_id, erasures.c.asked_on, erasures.c.receipt
-    ).where(erasures.c.tenant_id == tenant_id, erasures.c.subject_id.is_not(None))
-    return [Erasure(**row) for row in connection.execute(query).mappings()]
+    """Erasures that were begun and have no receipt yet."""
+    is_draft = func.substr(erasures.c.receipt, 1, 1) == _DRAFT
+    query = _erasures(tenant_id).where(or_(erasures.c.subject_id.is_not(None), is_draft))
+    return [_erasure(row) for row in connection.execute(query)]
 
 
 def find_erasure(connection: Connection, tenant_id: UUID, erasure_id: UUID) -> Erasure | None:
     """An erasure by its id."""
-    query = select(
-        erasures.c.erasure_id, erasures.c.subject_id, erasures.c.asked_on, erasures.c.receipt
-    ).where(erasures.c.tenant_id == tenant_id, erasures.c.erasure_id == erasure_id)
-    row = connection.execute(query).mappings().first()
-    return Erasure(**row) if row else None
+    query = _erasures(tenant_id).where(erasures.c.erasure_id == erasure_id)
+    row = connection.execute(query).first()
+    return _erasure(row) if row else None
+
+
+def unname_erasure(connection: Connection, tenant_id: UUID, erasure_id: UUID, draft: bytes) -> None:
+    """Of an erasure nothing is left to remove: it says no more whom it was about.
+
+    The row that did is in the database's files until they are scrubbed.
+    """
+    assert draft.startswith(_DRAFT)
+    connection.execute(
+        update(erasures)
+        .where(
+            erasures.c.tenant_id == tenant_id,
+            erasures.c.erasure_id == erasure_id,
+            erasures.c.subject_id.is_not(None),
+        )
+        .values(subject_id=None, receipt=draft)
+    )
 
 
 def finish_erasure(
     connection: Connection, tenant_id: UUID, erasure_id: UUID, receipt: bytes
 ) -> None:
-    """An erasure is done: it says no more whom it was about."""
+    """An erasure is done."""
     connection.execute(
         update(erasures)
         .where(erasures.c.tenant_id == tenant_id, erasures.c.erasure_id == erasure_id)
-        .values(subject_id=None, receipt=receipt)
+        .values(receipt=receipt)
+    )
+
+
+def _erasures(tenant_id: UUID) -> Select[Any]:
+    return select(
+        erasures.c.erasure_id, erasures.c.subject_id, erasures.c.asked_on, erasures.c.receipt
+    ).where(erasures.c.tenant_id == tenant_id)
+
+
+def _erasure(row: Row[Any]) -> Erasure:
+    is_draft = row.receipt is not None and row.receipt.startswith(_DRAFT)
+    return Erasure(
+        erasure_id=row.erasure_id,
+        subject_id=row.subject_id,
+        asked_on=row.asked_on,
+        draft=row.receipt if is_draft else None,
+        receipt=None if is_draft else row.receipt,
     )
