@@ -408,13 +408,17 @@ class PersonRows:
 
 
 def of_person(connection: Connection, tenant_id: UUID, person: PersonRows) -> list[CheckInRecord]:
-    """All of a person's rows there."""
+    """All of a person's rows there.
+
+    Those that come last in their series first: whoever removes them in this order, some at a time,
+    may be interrupted, and what is left is found again.
+    """
     series = [
         TokenSeries(person.keys, purpose, day)
         for day in person.expires_on
         for purpose in person.purposes
     ]
-    return [_record(row) for row in rows_of(connection, tenant_id, series)]
+    return [_record(row) for row in rows_of(connection, tenant_id, series)][::-1]
 
 
 def in_order(
