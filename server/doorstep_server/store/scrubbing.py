@@ -24,6 +24,26 @@ OLDER_WAIT_S = 40.0
 #: a table that is in use is tried again so often
 TRIES = 20
 _LOOK_EVERY_S = 0.1
+#: the current transaction's number
+CURRENT = "SELECT pg_current_xact_id()::xid::text"
+#: whether anything could still see what was deleted before that: a transaction, whether it writes
+#: or only looks, a prepared one, a standby. VACUUM itself looks at nothing.
+OLDER = """
+SELECT EXISTS (
+    SELECT 1 FROM (
+        SELECT backend_xid, backend_xmin FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid()
+            AND (datname = current_database() OR backend_type = 'walsender')
+            AND pid NOT IN (SELECT v.pid FROM pg_stat_progress_vacuum v)
+        UNION ALL
+        SELECT transaction, transaction FROM pg_prepared_xacts WHERE database = current_database()
+        UNION ALL
+        SELECT NULL, xmin FROM pg_replication_slots
+    ) AS others (xid, xmin)
+    WHERE age(xid) >= age(CAST(CAST(:now AS text) AS xid))
+        OR age(xmin) >= age(CAST(CAST(:now AS text) AS xid))
+)
+"""
 #: a partition is named by its Monday; this many days on either side of today there are any
 _ALL_DAYS = 450
 
@@ -51,10 +71,9 @@ def _days(days: Collection[date] | None) -> list[date]:
 
 async def _wait_for_older(run: Connecting) -> None:
     """Until no transaction is left that could see what was deleted before now."""
-    now = await run(lambda c: c.execute(text("SELECT pg_current_xact_id()::text")).scalar())
+    now = await run(lambda c: c.execute(text(CURRENT)).scalar())
     until = time.monotonic() + OLDER_WAIT_S
-    oldest = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-    while int(await run(lambda c: c.execute(oldest).scalar())) <= int(now):
+    while await run(lambda c: c.execute(text(OLDER), {"now": now}).scalar()):
         if time.monotonic() > until:
             raise DatabaseUnavailable("older transactions have not ended")
         await asyncio.sleep(_LOOK_EVERY_S)
