@@ -85,12 +85,23 @@ class Entries(ABC):
         """The tenants that have entries."""
 
     @abstractmethod
-    def add(self, entries: Mapping[EntryName, bytes], *, counted: bool) -> bool:
+    def add(
+        self,
+        entries: Mapping[EntryName, bytes],
+        *,
+        counted: bool,
+        beside: EntryName | None = None,
+    ) -> bool:
         """Add entries, all of them or, where there is one of these names, none.
 
-        A counted change is one generation more.
+        None, too, where the entry `beside` is missing, or is destroyed at this moment. A counted
+        change is one generation more.
         """
 
     @abstractmethod
     def destroy(self, names: Collection[EntryName], *, counted: bool) -> None:
-        """Remove entries, physically: nothing of them stays in the store's files."""
+        """Remove entries, physically: nothing of them stays in the store's files.
+
+        Raises `KeyringUnusable` when that cannot be done now; it can be asked for again, whether
+        they are still there or not.
+        """

@@ -85,11 +85,19 @@ class FileEntries(Entries):
         with self._connection() as connection:
             return {row[0] for row in connection.execute(query)}
 
-    def add(self, entries: Mapping[EntryName, bytes], *, counted: bool) -> bool:
+    def add(
+        self,
+        entries: Mapping[EntryName, bytes],
+        *,
+        counted: bool,
+        beside: EntryName | None = None,
+    ) -> bool:
         """In one transaction."""
         try:
             with self._connection() as connection:
                 _insert(connection, entries)
+                if beside is not None:
+                    _require(connection, beside)
                 _count(connection, counted=counted)
         except _Taken:
             return False
@@ -104,7 +112,10 @@ class FileEntries(Entries):
             _count(connection, counted=counted)
         with self._connection() as connection:
             connection.commit()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # it waits for others that read or write
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise unreadable("SQLITE_BUSY")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -124,7 +135,13 @@ class FileEntries(Entries):
 
 
 class _Taken(Exception):
-    """There is an entry of this name."""
+    """There is an entry of this name, or none beside which it would stand."""
+
+
+def _require(connection: sqlite3.Connection, name: EntryName) -> None:
+    query = f"SELECT 1 FROM keyring_entries WHERE {_ONE}"  # noqa: S608
+    if connection.execute(query, name).fetchone() is None:
+        raise _Taken
 
 
 def _insert(connection: sqlite3.Connection, entries: Mapping[EntryName, bytes]) -> None:

@@ -199,19 +199,27 @@ class Keyring:
 
     def destroy_subject(self, keys: TenantKeys, tenant_id: UUID, subject_id: UUID) -> None:
         """Destroy all that leads to a person: nobody can tell any more which rows were theirs."""
-        names = [_subject(tenant_id, subject_id), *self._exact_names(tenant_id, subject_id)]
+        names = [_subject(tenant_id, subject_id)]
         known = self.subject(tenant_id, subject_id)
         if known is not None:
             names.append(_external(keys, tenant_id, known.external_id))
         self._entries.destroy(names, counted=True)
+        # from now on there come no more of these
+        self.destroy_exact_keys(tenant_id, subject_id)
 
     # --- exact positions ---------------------------------------------------------------------
 
     def exact_key(self, tenant_id: UUID, subject_id: UUID, day: date) -> bytes:
-        """A person's key for the exact positions of a day, made if there is none."""
+        """A person's key for the exact positions of a day, made if there is none.
+
+        Nobody keeps it of who is not known: what it seals could not be read later.
+        """
         name = _exact(tenant_id, subject_id, day)
-        self._ensure([name])
-        return self._secret(name)
+        made = secrets.token_bytes(SECRET_BYTES)
+        if name not in self._entries.read([name]):
+            known = _subject(tenant_id, subject_id)
+            self._entries.add(self._wrapped({name: made}), counted=False, beside=known)
+        return self._read([name]).get(name, made)
 
     def find_exact_key(self, tenant_id: UUID, subject_id: UUID, day: date) -> bytes | None:
         """A person's key for the exact positions of a day, if it was not destroyed."""

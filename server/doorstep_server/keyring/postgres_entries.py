@@ -1,6 +1,7 @@
 """Entries in a PostgreSQL database of their own, with backups of its own: for several machines."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import asyncpg
 
 from doorstep_server.keyring.entries import Entries, EntryName, Head, Kind
 from doorstep_server.keyring.errors import LOST_DATABASE, MISSING, KeyringUnusable, unreadable
+from doorstep_server.store.scrubbing import CURRENT, OLDER
 
 T = TypeVar("T")
 
@@ -25,6 +27,7 @@ ALTER TABLE keyring_entries ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE keyring_entries ALTER COLUMN wrapped SET STATISTICS 0;
 """
 _WAIT_S = 5.0
+_LOOK_EVERY_S = 0.1
 _UNDEFINED_TABLE = "42P01"
 #: several that make a keyring at once wait for each other
 _MAKING = 0x0D0027E9
@@ -124,10 +127,18 @@ class PostgresEntries(Entries):
 
         return {row["tenant"] for row in self._run(look)}
 
-    def add(self, entries: Mapping[EntryName, bytes], *, counted: bool) -> bool:
+    def add(
+        self,
+        entries: Mapping[EntryName, bytes],
+        *,
+        counted: bool,
+        beside: EntryName | None = None,
+    ) -> bool:
         """In one transaction."""
 
         async def write(connection: Any) -> None:
+            if beside is not None and not await _held(connection, beside):
+                raise _Taken
             await _insert(connection, entries)
             await _count(connection, counted=counted)
 
@@ -150,6 +161,7 @@ class PostgresEntries(Entries):
             await _count(connection, counted=counted)
 
         async def rewrite(connection: Any) -> None:
+            await _wait_for_older(connection)
             await connection.execute("VACUUM FULL keyring_entries")
 
         self._run(write)
@@ -186,11 +198,29 @@ class PostgresEntries(Entries):
 
 
 class _Taken(Exception):
-    """There is an entry of this name."""
+    """There is an entry of this name, or none beside which it would stand."""
 
 
 def _columns(names: Collection[EntryName]) -> tuple[list[str], list[str], list[str]]:
     return [n.tenant for n in names], [str(n.kind) for n in names], [n.name for n in names]
+
+
+async def _held(connection: Any, name: EntryName) -> bool:
+    """Whether there is this entry, which nobody destroys before this transaction ends."""
+    query = (
+        "SELECT 1 FROM keyring_entries WHERE tenant = $1 AND kind = $2 AND name = $3 FOR KEY SHARE"
+    )
+    return bool(await connection.fetchval(query, name.tenant, str(name.kind), name.name))
+
+
+async def _wait_for_older(connection: Any) -> None:
+    """What somebody could still see would be taken along into the new file."""
+    now = await connection.fetchval(CURRENT)
+    until = time.monotonic() + _WAIT_S
+    while await connection.fetchval(OLDER.replace(":now", "$1"), now):
+        if time.monotonic() > until:
+            raise unreadable("older transactions have not ended")
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _insert(connection: Any, entries: Mapping[EntryName, bytes]) -> None:
