@@ -37,11 +37,13 @@ def is_needed(database: Database, keyring: Keyring) -> bool:
     """Whether the database is a copy, or older than the keyring."""
     until = time.monotonic() + PATIENCE_S
     while True:
+        # of what comes to both meanwhile the keyring's share comes first
+        generation = keyring.head().generation
         binding = database.read_now(NOTHING, tenants.binding)
         assert binding is not None
         if binding.is_copy:
             return True
-        if keyring.head().generation == binding.keyring_generation:
+        if generation <= binding.keyring_generation:
             return False
         if time.monotonic() > until:
             return True
@@ -82,11 +84,12 @@ class _Tenant:
         self._tenant_id = tenant_id
         self._reach = Reach.of(tenant_id)
         self._keys = keys
-        self._known = keyring.subject_ids(tenant_id)
 
     def sweep_people(self) -> None:
         """Remove who has no key, with their devices."""
-        gone = sorted(self._read(people.subject_ids) - self._known)
+        # in this order: who is new meanwhile is in the keyring first
+        there = self._read(people.subject_ids)
+        gone = sorted(there - self._keyring.subject_ids(self._tenant_id))
         for start in range(0, len(gone), PAGE):
             self._write(people.remove, gone[start : start + PAGE])
 
@@ -95,7 +98,9 @@ class _Tenant:
         after: tuple[date, UUID] | None = None
         while True:
             some = self._read(check_ins.in_order, after, PAGE)
-            gone = [record for record in some if self._is_nobodys(record)]
+            owners = [self._owner(record) for record in some]
+            known = self._keyring.subjects(self._tenant_id, set(filter(None, owners)))
+            gone = [r for r, owner in zip(some, owners, strict=True) if owner not in known]
             if gone:
                 receipts = [labels.receipt_key(self._keys, record.id) for record in gone]
                 self._write(check_ins.remove, gone, receipts)
@@ -108,27 +113,34 @@ class _Tenant:
         after: UUID | None = None
         while True:
             some = self._read(devices.in_order, after, PAGE)
-            self._write(devices.replace_many, self._without_grants(some))
+            self._write(self._forget, [device.device_id for device in some])
             if len(some) < PAGE:
                 return
             after = some[-1].device_id
+
+    def _forget(self, connection: Connection, tenant_id: UUID, some: Sequence[UUID]) -> None:
+        """Read again under the lock: another process may serve already."""
+        current = devices.locked(connection, tenant_id, some)
+        devices.replace_many(connection, tenant_id, self._without_grants(current))
 
     def _without_grants(self, some: Sequence[Device]) -> dict[UUID, bytes]:
         owners = self._keyring.subjects(self._tenant_id, {device.subject_id for device in some})
         changed: dict[UUID, bytes] = {}
         for device in some:
+            if device.subject_id not in owners:
+                continue
             keys = owners[device.subject_id].keys
             details = unseal_device_details(keys, device.device_id, device.sealed)
             details = replace(details, permission=details.permission.after_restoring())
             changed[device.device_id] = seal_device_details(keys, device.device_id, details)
         return changed
 
-    def _is_nobodys(self, record: CheckInRecord) -> bool:
+    def _owner(self, record: CheckInRecord) -> UUID | None:
+        """Whose row it is; None when nobody can tell."""
         try:
-            subject_id = unseal_subject(self._keys, record.id, record.expires_on, record.sealed)
+            return unseal_subject(self._keys, record.id, record.expires_on, record.sealed)
         except (NoRowKey, BrokenSeal):
-            return True
-        return subject_id not in self._known
+            return None
 
     def _read(self, function: Callable[..., T], *arguments: object) -> T:
         return self._database.read_now(
