@@ -31,7 +31,7 @@ from doorstep_server.privacy.personal import (
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import WRITE, Area
 from doorstep_server.services import Services
-from doorstep_server.store import Connection, enrollments, subjects, tenants
+from doorstep_server.store import Connection, enrollments, locks, subjects, tenants
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.enrollments import Attempt
 from doorstep_server.store.reach import Reach
@@ -147,6 +147,8 @@ async def issue_code(
     )
 
     def issue(connection: Connection) -> enrolling.IssuedCode | None:
+        # who is being erased at this moment is no more
+        locks.changing(connection, policy.tenant_id, [subject_id])
         if subjects.find(connection, policy.tenant_id, subject_id) is None:
             return None
         return issuer.issue(connection, subject_id, services.now())

@@ -75,6 +75,16 @@ def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
         note_change(connection, tenant_id)
 
 
+def hold_owners(connection: Connection, tenant_id: UUID, device: Device) -> None:
+    """Let nothing else happen to the people whose devices `add` changes, until this ends."""
+    earlier = select(devices.c.subject_id).where(
+        devices.c.tenant_id == tenant_id,
+        devices.c.installation_label == device.installation_label,
+    )
+    owners = connection.execute(earlier).scalars().all()
+    locks.changing(connection, tenant_id, {device.subject_id, *owners})
+
+
 def find(connection: Connection, tenant_id: UUID, device_id: UUID) -> Device | None:
     """A device by its id."""
     row = connection.execute(_devices(tenant_id).where(devices.c.device_id == device_id)).first()

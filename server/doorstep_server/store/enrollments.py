@@ -66,6 +66,8 @@ class Attempt:
 def redeem(connection: Connection, tenant_id: UUID, attempt: Attempt) -> Device | Refusal:
     """Enroll a device with a code, or find again the one that this installation made with it."""
     locks.configuring(connection, tenant_id)
+    # an erasure may be taking code and person away: then there is nobody to add a device to
+    devices.hold_owners(connection, tenant_id, attempt.device)
     code = find(connection, tenant_id, attempt.code_label)
     if code is None or code.subject_id != attempt.device.subject_id:
         return Refusal.INVALID
