@@ -26,6 +26,7 @@ from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -473,9 +474,10 @@ class Made:
         """The same once more, to be broken."""
         home = folder / "home"
         shutil.copytree(self.place.settings.home, home)
+        same = replace(self, one=deepcopy(self.one), other=deepcopy(self.other))
         if self.machine is None:
-            return replace(self, place=Place(Settings(home=home)))
-        return replace(self, place=self.with_database(self.copied_database(), home))
+            return replace(same, place=Place(Settings(home=home)))
+        return replace(same, place=self.with_database(self.copied_database(), home))
 
     def copied_database(self) -> ScratchDatabase:
         assert self.machine is not None
