@@ -200,14 +200,14 @@ def _signatures(
     key = (database, seed, scenes, without)
     if key not in _scanned:
         with tempfile.TemporaryDirectory() as folder:
-            where, how = Path(folder) / "scene", {"thin": THIN, "only": scenes}
+            where, how = Path(folder) / "scene", {"thin": THINNER, "only": scenes}
             found = scan(where, database, seed, without=without, **how)
         _scanned[key] = found.signatures
     return _scanned[key]
 
 
-#: guards are judged by, and tests scan with, fewer of the wrong requests
-THIN = 10
+#: tests scan with, and guards are judged by, fewer of the wrong requests
+THIN, THINNER = 10, 20
 _scanned: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Signatures] = {}
 
 
@@ -245,6 +245,8 @@ def main() -> int:
     if chosen.database == "postgresql" and (missing := why_no_cluster()):
         print(missing)
         return 2
+    if chosen.keep is not None and chosen.keep.exists():
+        parser.error("--keep names a folder that is not there yet")
     if chosen.guards is not None:
         return _judge(chosen.database, chosen.seed, chosen.guards or list(unguarded.BY_NAME))
     started = time.monotonic()

@@ -76,7 +76,13 @@ PARTS_OF_POSTGRES = {
     "pg_stat": "statistics",
     "pg_stat_tmp": "statistics",
 }
-PARTS = {"temp": "temporary files", "run": "crash", "logs": "log", "commands": "command"}
+PARTS = {
+    "temp": "temporary files",
+    "run": "crash",
+    "logs": "log",
+    "commands": "command",
+    "vault": "access vault",
+}
 
 
 @dataclass
@@ -117,7 +123,7 @@ class Scene:
 
     def settle(self) -> None:
         """Make the deployment."""
-        for part in ("temp", "run", "logs", "answers", "commands"):
+        for part in (*PARTS, "answers"):
             (self.folder / part).mkdir(parents=True)
         self.began = time.time()
         wire = Wire(self.canaries, self.folder / "answers")
@@ -156,7 +162,11 @@ class Scene:
         return [*limits, *started, "--home", str(self.home), *arguments]
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        own = {"TMPDIR": str(self.folder / "temp"), "DOORSTEP_LOG_LEVEL": "debug"}
+        own = {
+            "TMPDIR": str(self.folder / "temp"),
+            "DOORSTEP_LOG_LEVEL": "debug",
+            "DOORSTEP_PROBE_BUDGET": "off",
+        }
         return {**os.environ, **own, **self.where, **more}
 
     def run(self, *arguments: str) -> str:
@@ -256,11 +266,16 @@ def life(scene: Scene) -> None:
 
 
 def careless_code(scene: Scene) -> None:
-    """After a proxy that is believed: code that quotes what it was given, in every way there is.
+    """Code that quotes what it was given, in every way there is; the last one ends the server.
 
-    The last way ends the server.
+    It is behind a proxy that is believed, and keeps an access vault.
     """
-    with scene.serving(careless=True, DOORSTEP_TRUSTED_PROXIES="127.0.0.0/8"):
+    settings = {
+        "DOORSTEP_TRUSTED_PROXIES": "127.0.0.0/8",
+        "DOORSTEP_PROBE_BUDGET": "on",
+        "DOORSTEP_ACCESS_VAULT": str(scene.folder / "vault" / "access.db"),
+    }
+    with scene.serving(careless=True, **settings):
         scene.send(canary_traffic.check_ins(scene.town, 3))
         scene.send(canary_traffic.guesses(scene.town, 12))
         for way in unguarded.WAYS:
@@ -345,7 +360,9 @@ def played(
             scene.cluster.stop()
         else:
             _fold(scene.home / "doorstep.db")
-        scene.town.add_erased()
+        if not only:
+            # a server has been there since, to finish what the killed one had begun
+            scene.town.add_erased()
         for kind, secret in _secrets(scene.home):
             canaries.add(kind, "the keyring", of_secret(secret))
         yield scene
