@@ -254,7 +254,7 @@ class Scene:
 def life(scene: Scene) -> None:
     """Every route, rightly and wrongly; every fault; killed in the middle of check-ins."""
     with scene.serving():
-        assert scene.send(canary_traffic.everything(scene.town, scene.thin)) > 300
+        assert scene.send(canary_traffic.everything(scene.town, scene.thin)) > 200
         scene.send(canary_traffic.changes(scene.town, 20 // scene.thin + 1))
         for junk in canary_traffic.junk(scene.town):
             scene.town.wire.raw(junk)
