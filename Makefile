@@ -8,7 +8,7 @@ SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 TOGETHER := -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load rates lists judge cost prove canary constraints clean
+.PHONY: help run test check format load rates lists judge cost prove canary stolen constraints clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,10 @@ prove: $(VENV)/.dev ## Run the long proofs of judging and of many sites (an hour
 canary: $(VENV)/.dev ## Look for canaries in every byte that the server leaves (some minutes)
 	PYTHONPATH=tests $(BIN)/python tests/privacy/canary.py --database sqlite
 	PYTHONPATH=tests $(BIN)/python tests/privacy/canary.py --database postgresql
+
+stolen: $(VENV)/.dev ## Steal databases and try to name the people in them (an hour)
+	PYTHONPATH=tests $(BIN)/python tests/privacy/stolen.py --database sqlite
+	PYTHONPATH=tests $(BIN)/python tests/privacy/stolen.py --database postgresql
 
 constraints: $(VENV)/.dev ## Pin the dependencies anew
 	$(PIP) install -q uv

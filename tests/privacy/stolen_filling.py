@@ -244,7 +244,9 @@ class Filler:
             begin = day * 86_400 + hour * HOUR_S
             self._set_clock(begin)
             if hour == 0:
-                await retention.run(services.database, self.filled.clock.now.date())
+                await retention.run(
+                    services.database, services.keyring, self.filled.clock.now.date()
+                )
             if hour == leases_written_at:
                 await lease_writing.write(services)
             of_hour = [v for v in visits if begin <= v.sent_s < begin + HOUR_S]

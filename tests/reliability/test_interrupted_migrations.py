@@ -7,20 +7,24 @@ that works.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import require
 from doorstep_server import deployment
 from doorstep_server.settings import Settings
-from doorstep_server.store import migrate
+from doorstep_server.store import Connection, migrate
+from doorstep_server.store.database import Database
+from doorstep_server.store.migrate import SchemaOutdated
 from dying import Commands, Done
 from postgres import Cluster, Server, why_no_cluster
 from served import serving
-from troubled import Deployed, copied, variables
-from world import DATABASES
+from troubled import variables
+from world import DATABASES, behind
 
 KILLED = -9
 #: moments that are tried: a few of all, and every second of the last, where the files change
@@ -133,43 +137,97 @@ def move_keyring_away(doorstep: Commands, home: Path, where: Where, _: Done) -> 
     return key_in(doorstep.run(home, "init", where=where))
 
 
-@pytest.fixture
-def outdated(kind: str, request: pytest.FixtureRequest, places: Places) -> Deployed:
-    """A deployment in use, with the schema of the version before."""
-    made: Deployed = request.getfixturevalue(
-        "made_in_file" if kind == "sqlite" else "made_on_cluster"
-    )
-    deployed = copied(made, places.next(), places.server)
-    where = deployed.where
-    settings = Settings(
-        home=deployed.home,
-        database_url=where.get("DOORSTEP_DATABASE_URL"),
-        admin_database_url=where.get("DOORSTEP_ADMIN_DATABASE_URL"),
-    )
-    with deployment.closed_after(deployment.database(settings)) as database:
-        database.administer(lambda connection: migrate.downgrade(connection, "0001"))
-    return deployed
+@dataclass(frozen=True)
+class Outdated:
+    """A place whose database has the schema of an earlier revision."""
+
+    home: Path
+    where: Where
+
+    def open(self) -> AbstractContextManager[Database]:
+        return deployment.closed_after(deployment.database(self.settings))
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            home=self.home,
+            database_url=self.where.get("DOORSTEP_DATABASE_URL"),
+            admin_database_url=self.where.get("DOORSTEP_ADMIN_DATABASE_URL"),
+        )
+
+    def contents(self) -> list[list[tuple[Any, ...]]]:
+        """Of every table that tells what was there."""
+        tables = ("alembic_version", "deployment", "tenants", "subjects", "check_ins")
+        return [behind(self.settings, f"SELECT * FROM {table}") for table in tables]
 
 
+def outdated(places: Places, revision: str) -> Outdated:
+    """A schema in which nothing was made, as of a revision."""
+    home, where = places.fresh()
+    home.mkdir()
+    made = Outdated(home, where)
+    with made.open() as database:
+        database.administer(lambda connection: migrate.migrate(connection, revision))
+    return made
+
+
+#: before and after external ids came into the keyring
+REVISIONS = ["0001", "0004"]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
 def test_a_migration_that_was_killed_is_completed_by_the_next(
-    doorstep: Commands, places: Places, outdated: Deployed
+    doorstep: Commands, places: Places, revision: str
 ) -> None:
-    stored = outdated.stored()
-    first = copied(outdated, places.next(), places.server)
+    first = outdated(places, revision)
     found = set()
     for moment in moments(doorstep.run(first.home, "migrate", where=first.where)):
-        deployed = copied(outdated, places.next(), places.server)
-        killed = doorstep.run(deployed.home, "migrate", where=deployed.where, until=moment)
+        one = outdated(places, revision)
+        killed = doorstep.run(one.home, "migrate", where=one.where, until=moment)
         assert killed.status == KILLED
-        opened = doorstep.run(deployed.home, "tenants", "list", where=deployed.where)
-        if opened.status:
-            assert "run `doorstep migrate`" in opened.output
-        found.add(opened.status)
-        completed = doorstep.run(deployed.home, "migrate", where=deployed.where)
+        with one.open() as database:
+            found.add(database.administer(has_this_schema))
+        completed = doorstep.run(one.home, "migrate", where=one.where)
         assert completed.status == 0, completed.output
-        assert doorstep.run(deployed.home, "tenants", "list", where=deployed.where).status == 0
-        assert deployed.stored() == stored
-    assert found == {0, 1}
-    with replace(deployed).serving() as server:
-        assert server.check_in().status == 201
-        assert server.get("/v1/sites") == 200
+        with one.open() as database:
+            assert database.administer(has_this_schema)
+    assert found == {False, True}
+    # and a deployment is made in it, as in any
+    key = key_in(doorstep.run(one.home, "init", where=one.where))
+    with serving(one.home, api_key=key, environment=one.where) as server:
+        assert server.call("GET", "/v1/sites")[0] == 200
+
+
+def has_this_schema(connection: Connection) -> bool:
+    try:
+        migrate.require_current(connection)
+    except SchemaOutdated:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_database_that_was_made_before_ids_were_sealed_is_refused_and_left_as_it_is(
+    doorstep: Commands, places: Places, revision: str
+) -> None:
+    """Whenever it is killed, too: there is no half of what cannot be done."""
+    old = outdated(places, revision)
+    new_id = "'07070707-0707-0707-0707-070707070707'" if old.where else f"x'{'07' * 16}'"
+    behind(old.settings, f'INSERT INTO deployment ("only", keyring_id) VALUES (1, {new_id})')
+    behind(
+        old.settings,
+        "INSERT INTO subjects (tenant_id, subject_id, external_id, groups) "
+        f"VALUES ({new_id}, {new_id}, 'ana', '[]')",
+    )
+    before = old.contents()
+    whole = doorstep.run(old.home, "migrate", where=old.where)
+    assert whole.status == 1
+    assert whole.output.startswith("Error: This database was made by a version before")
+    assert "make a new home with `doorstep init`" in whole.output
+    assert old.contents() == before
+    for moment in (whole.moments // 2, whole.moments):
+        killed = doorstep.run(old.home, "migrate", where=old.where, until=moment)
+        assert killed.status == KILLED
+        assert old.contents() == before
+    listed = doorstep.run(old.home, "tenants", "list", where=old.where)
+    assert (listed.status, "run `doorstep migrate`" in listed.output) == (1, True)
