@@ -29,7 +29,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
 from schemathesis.schemas import BaseSchema
 
-from doorstep_server.app import build_app, make_services
+from doorstep_server.app import build_app, follow_changes, make_services
 from doorstep_server.asgi import logged, patient
 from world import DATABASES, INSIDE, Phone, Tenancy, World
 
@@ -223,7 +223,8 @@ def served(world: World) -> ASGIApp:
     services = make_services(world.settings, world.clock)
     # guesses at codes come without end here; the throttle has its own tests
     services.enrollment_throttle.failures = 1_000_000
-    return logged(patient(build_app(services)))
+    # the rest draws when it comes next, which Hypothesis would take for draws of its own
+    return logged(patient(build_app(services, background=[follow_changes])))
 
 
 def rounds(app: ASGIApp, world: World, *, coverage: bool) -> Iterator[BaseSchema]:
