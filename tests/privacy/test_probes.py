@@ -1,6 +1,8 @@
 """Answers are no way to measure where a secret site is: the probe budget, and uniform answers."""
 
 import statistics
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from doorstep_geofences import Outcome, Reason
+from doorstep_server.app import make_services
 from doorstep_server.check_ins.journal import JournalFull
 from doorstep_server.check_ins.probes import (
     AT_ONCE_AT_A_SITE,
@@ -22,6 +25,7 @@ from doorstep_server.check_ins.probes import (
     ProbeBudget,
     tells_of_a_place,
 )
+from doorstep_server.settings import InvalidSetting, read
 from doorstep_server.store.database import DatabaseUnavailable
 from privacy.probing import RADIUS_M, Secret, Seeker, hidden
 from world import FAR_OUTSIDE, INSIDE, NOON, Phone, Tenancy, World
@@ -39,11 +43,18 @@ class Seconds:
         return self.now
 
 
-@pytest.fixture
-def world(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def opened(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[World]:
     """On one kind of database: the budget is in memory, and what it rests on is tried on both."""
     with worlds("sqlite") as world:
         yield world
+
+
+@pytest.fixture
+def world(opened: World) -> World:
+    """The same for all tests, at noon."""
+    opened.clock.now = NOON
+    return opened
 
 
 @pytest.fixture
@@ -57,7 +68,8 @@ def seconds(world: World) -> Seconds:
 
 @pytest.fixture
 def tenant(world: World, seconds: Seconds) -> Tenancy:
-    return world.first
+    """A tenant of the test's own."""
+    return world.tenant()
 
 
 def said(answer: httpx.Response) -> str:
@@ -71,11 +83,18 @@ def outside(phone: Phone, site: dict[str, Any] | None = None) -> httpx.Response:
     return phone.check_in(phone.claim(FAR_OUTSIDE, **claimed))
 
 
+def many(phone: Phone, claims: list[dict[str, Any]]) -> list[str]:
+    """What is said to each, in one batch: that is one transaction."""
+    results = phone.post("/v1/check-ins/batch", {"check_ins": claims}).json()["results"]
+    return [str(result.get("code") or result["outcome"]) for result in results]
+
+
 def spend(phone: Phone, site: dict[str, Any] | None = None) -> None:
     """All that there is, of a site or of searches."""
-    for _ in range(AT_ONCE_AT_A_SITE if site else AT_ONCE_SEARCHING):
-        assert said(outside(phone, site)) == "rejected"
-    assert said(outside(phone, site)) == "rate-limited"
+    count = AT_ONCE_AT_A_SITE if site else AT_ONCE_SEARCHING
+    claimed = {"site_id": site["id"]} if site else {}
+    outcomes = many(phone, [phone.claim(FAR_OUTSIDE, **claimed) for _ in range(count + 1)])
+    assert outcomes == ["rejected"] * count + ["rate-limited"]
 
 
 # -- over the budget ---------------------------------------------------------------------------
@@ -107,16 +126,18 @@ def test_what_is_over_the_budget_is_not_judged(
 def test_a_refused_claim_leaves_no_receipt_and_no_count_of_a_place(
     world: World, tenant: Tenancy, seconds: Seconds
 ) -> None:
-    site, phone = tenant.site(), tenant.phone()
+    def counted() -> Counter[str]:
+        receipts = len(world.rows("SELECT * FROM receipts"))
+        counts = world.rows("SELECT reason, sum(count) FROM tallies GROUP BY reason")
+        return Counter(dict(counts)) + Counter(receipts=receipts)
+
+    site, phone, before = tenant.site(), tenant.phone(), counted()
     spend(phone, site)
     claim = phone.claim(site_id=site["id"])
     for _ in range(2):
         assert said(phone.check_in(claim)) == "rate-limited"
-    assert dict(world.rows("SELECT reason, count FROM tallies")) == {
-        "outside": AT_ONCE_AT_A_SITE,
-        "rate-limited": 3,
-    }
-    assert len(world.rows("SELECT * FROM receipts")) == AT_ONCE_AT_A_SITE
+    answered = AT_ONCE_AT_A_SITE
+    assert counted() - before == {"outside": answered, "receipts": answered, "rate-limited": 3}
     seconds.now += EACH_S_AT_A_SITE
     assert said(phone.check_in(claim)) == "accepted"
 
@@ -151,6 +172,25 @@ def test_it_refills_with_time_and_not_with_the_wall_clock(
     seconds.now += EACH_S_AT_A_SITE
     assert said(outside(phone, site)) == "rejected"
     assert said(outside(phone, site)) == "rate-limited"
+
+
+def test_a_servers_clock_is_one_that_is_never_set(opened: World) -> None:
+    services = make_services(opened.settings)
+    services.database.close_now()
+    probes = services.way.probes
+    assert probes.claims.monotonic is probes.searches.monotonic is time.monotonic
+
+
+def test_an_operator_whose_fences_are_no_secret_switches_it_off() -> None:
+    assert read({}).probe_budget
+    assert not read({"DOORSTEP_PROBE_BUDGET": "off"}).probe_budget
+    with pytest.raises(InvalidSetting, match="DOORSTEP_PROBE_BUDGET"):
+        read({"DOORSTEP_PROBE_BUDGET": "false"})
+    budget = ProbeBudget.usual(Seconds(), is_on=False)
+    claimants = [Claimant(tenant_id=uuid4(), subject_id=uuid4(), site_id=None)] * 1_000
+    while budget.searches.take(claimants[0].key()):
+        pass
+    assert budget.judge(claimants, lambda places: ["judged"] * len(places)) == ["judged"] * 1_000
 
 
 # -- what counts -------------------------------------------------------------------------------

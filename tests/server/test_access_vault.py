@@ -1,5 +1,6 @@
 """The access vault: what goes in, who reads it, and that it goes when its time is over."""
 
+import asyncio
 import json
 import logging
 import os
@@ -32,7 +33,7 @@ from doorstep_server.access_vault import (
     open_vault,
 )
 from doorstep_server.access_vault.entries import access
-from doorstep_server.asgi import asgi
+from doorstep_server.asgi import asgi, recorded
 from doorstep_server.cli import main
 from doorstep_server.privacy.data_map import DATA_MAP
 from doorstep_server.settings import InvalidSetting, Settings, read
@@ -397,6 +398,24 @@ def test_who_looks_and_who_is_nobody_is_not_recorded(
         assert api.call("POST", "/nowhere").status_code == 404
         assert api.enroll("AAAAAA-AAAAAA-AAAAAA").status_code == 422
     assert accesses(deployed) == []
+
+
+def test_a_server_has_not_stopped_before_all_is_written(vault: AccessVault) -> None:
+    recorder = Recorder(vault, lambda: NOON)
+    written: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        for _ in range(9_000):
+            recorder.record(used_at(NOON))
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "lifespan.shutdown.complete":
+            written.append(len(kept(vault)))
+
+    asyncio.run(recorded(app, recorder)({"type": "lifespan"}, None, send))  # type: ignore[arg-type]
+    assert written == [9_000]
 
 
 def test_the_address_is_nowhere_else(

@@ -6,7 +6,7 @@ Entries lie in groups, as they were written, sealed; in clear is only of which d
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -134,18 +134,16 @@ class AccessVault:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self._path, timeout=_WAIT_S)
         try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            yield connection
+            with closing(sqlite3.connect(self._path, timeout=_WAIT_S)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA secure_delete = ON")
+                yield connection
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorname", "unreadable")
             raise VaultUnusable(
                 f"The access vault cannot be read or written now ({code})."
             ) from None
-        finally:
-            connection.close()
 
 
 def _day(entry: Entry) -> date:
