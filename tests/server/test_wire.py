@@ -1,14 +1,40 @@
 """Bad input gets a clear refusal: never a 500, never a guess, and nothing of it comes back."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-from world import Phone, Tenancy, World
+from world import DATABASES, Phone, Tenancy, World
 
 CANARY = "canary-7391"
+
+
+@pytest.fixture(scope="module")
+def world(shared_world: World) -> World:
+    return shared_world
+
+
+@pytest.fixture(scope="module")
+def tenant(world: World) -> Tenancy:
+    world.first.site()
+    return world.first
+
+
+@pytest.fixture(scope="module")
+def phone(tenant: Tenancy) -> Phone:
+    return tenant.phone()
+
+
+@pytest.fixture(params=DATABASES)
+def breakable(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    """Of one test's own."""
+    with worlds(request.param) as world:
+        yield world
 
 
 def send(phone: Phone, body: bytes, **headers: str) -> Any:
@@ -45,9 +71,10 @@ def test_a_number_out_of_range_is_refused_with_its_place(
     "member", ["tenant_id", "outcome", "received_at", "subject_id", "stored", CANARY]
 )
 def test_an_unknown_member_is_refused(world: World, phone: Phone, member: str) -> None:
+    before = world.rows("SELECT count(*) FROM check_ins")
     refused(phone.check_in(phone.claim() | {member: "x"}), 400, "invalid-body")
     refused(phone.check_in(phone.claim(fix={member: "x"})), 400, "invalid-body")
-    assert world.rows("SELECT count(*) FROM check_ins") == [(0,)]
+    assert world.rows("SELECT count(*) FROM check_ins") == before
 
 
 @pytest.mark.parametrize("where", ["top", "fix"])
@@ -192,16 +219,20 @@ def test_problems_carry_nothing_of_what_was_sent(tenant: Tenancy, phone: Phone) 
         assert CANARY.lower() not in whole.lower()
 
 
-def test_a_fault_of_ours_is_a_problem_too(world: World, phone: Phone) -> None:
-    world.rows("ALTER TABLE check_ins RENAME TO elsewhere")
+def test_a_fault_of_ours_is_a_problem_too(breakable: World) -> None:
+    breakable.first.site()
+    phone = breakable.first.phone()
+    breakable.rows("ALTER TABLE check_ins RENAME TO elsewhere")
     answer = phone.check_in(phone.claim())
     assert answer.status_code in {500, 503}
     assert answer.headers["content-type"] == "application/problem+json"
     assert "elsewhere" not in answer.text
 
 
-def test_an_unavailable_database_is_503_with_a_time_to_wait(world: World, phone: Phone) -> None:
-    world.rows("DROP TABLE receipts")
+def test_an_unavailable_database_is_503_with_a_time_to_wait(breakable: World) -> None:
+    breakable.first.site()
+    phone = breakable.first.phone()
+    breakable.rows("DROP TABLE receipts")
     answer = phone.check_in(phone.claim())
     refused(answer, 503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
