@@ -134,6 +134,11 @@ UNNAMED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def world(shared_world: World) -> World:
+    return shared_world
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_statement_that_names_its_tenant_runs(world: World, name: str) -> None:
     database = world.services.database
