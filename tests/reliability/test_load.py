@@ -12,7 +12,7 @@ RUN = Path(__file__).parents[2] / "loadtests" / "run.py"
 
 @pytest.fixture(scope="module")
 def loaded():
-    arguments = ["--users", "5", "--spawn-rate", "5", "--run-time", "3s"]
+    arguments = ["--users", "5", "--spawn-rate", "5", "--run-time", "10s"]
     return subprocess.run(
         [sys.executable, str(RUN), *arguments],
         capture_output=True,
