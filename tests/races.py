@@ -4,9 +4,11 @@
 
 A race: check-ins of one device are under way over both processes, alone and in batches, beside
 those of another device of the same person and of other people. Then its permission is withdrawn, or
-the device is revoked, or its installation enrolls again. Once that is answered, the database is
-asked, behind the server's back, which of the device's check-ins are there. From then on no other
-may come: not of those under way, not of those sent after the answer, not of those queued before it.
+the device is revoked, or its installation enrolls again; or the person's processing is restricted,
+or the person is erased, by themselves or by their tenant, and it is about both of their devices.
+Once that is answered, the database is asked, behind the server's back, which of these check-ins are
+there. From then on no other may come: not of those under way, not of those sent after the answer,
+not of those queued before it. Of who was erased none is left in the end.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ from world import DATABASES, INSIDE, SQUARE
 WITHDRAWALS = ("denied", "restricted", "services_off")
 #: each ends a device for good, and the next race needs another: so they are tried less often
 ENDINGS = ("revoked", "enrolled-again")
-KINDS = (*WITHDRAWALS * 6, *ENDINGS)
+#: of all that is the person's, until they say otherwise
+RESTRICTIONS = ("restricted-by-oneself", "restricted-by-the-tenant")
+#: for good; the next race needs another person
+ERASURES = ("erased-by-oneself", "erased-by-the-tenant")
+KINDS = (*WITHDRAWALS * 12, *RESTRICTIONS * 6, *ENDINGS * 2, *ERASURES)
 #: people whose devices race beside each other
 LANES = 6
 #: connections to each process on which a device checks in
@@ -226,6 +232,9 @@ class Figures:
     too_late: int = 0
     #: committed after the answer: must stay 0
     rows_after: int = 0
+    #: check-ins of those who were erased, by what the receipt is fetched with
+    erased: dict[str, set[UUID]] = field(default_factory=dict)
+    rows_of_erased: int = 0
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -235,7 +244,8 @@ class Figures:
             f"{races} races in {self.seconds:.1f} s ({races / self.seconds:.0f}/s): "
             f"{dict(self.races)}\nunder way: {self.stored.total()} stored before the answer, "
             f"{self.refused.total()} refused; sent later: {self.too_late} refused\n"
-            f"rows after the answer: {self.rows_after}; wrong in any way: {len(self.wrong)}"
+            f"rows after the answer: {self.rows_after}; {len(self.erased)} people erased, rows of "
+            f"theirs in the end: {self.rows_of_erased}; wrong in any way: {len(self.wrong)}"
             + "".join(f"\n  {what}" for what in self.wrong[:20])
         )
 
@@ -279,6 +289,8 @@ class Lane:
         self._random = random.Random(seed)
 
     async def start(self) -> None:
+        """Somebody new."""
+        self._taken_before: set[UUID] = set()
         person = await self._admin("POST", "/v1/subjects", 201, {"external_id": uuid4().hex})
         self._subject_id = person["id"]
         self._companion = await self._enroll(secrets.token_hex(8))
@@ -288,6 +300,7 @@ class Lane:
         kind = self._random.choice(KINDS)
         phone, epoch = self._phone, self._phone.epoch
         self._withdrawn = False
+        self._of_both = kind in (*RESTRICTIONS, *ERASURES)
         self._said: dict[UUID, Said | None] = {}
         self._arrived: asyncio.Queue[None] = asyncio.Queue()
         under_way = [
@@ -301,8 +314,13 @@ class Lane:
         self._withdrawn = True
         right_after = await self._stored(self._said)
         late = {uuid4(): connection for connection in self._control}
+        late_phones = [phone, self._companion if self._of_both else phone]
         answers = await asyncio.gather(
-            *(self._check_in(phone, c, i, phone.epoch) for i, c in late.items()), *under_way
+            *(
+                self._check_in(late_phone, c, i, late_phone.epoch)
+                for late_phone, (i, c) in zip(late_phones, late.items(), strict=True)
+            ),
+            *under_way,
         )
         await beside
         self._judge(kind, right_after, await self._stored([*self._said, *late]))
@@ -317,9 +335,11 @@ class Lane:
         refused = [said for said in self._said.values() if said == _refusal(kind)]
         figures.stored[kind] += len(taken)
         figures.refused[kind] += len(refused)
-        if at_the_end != right_after:
+        if at_the_end - right_after or (at_the_end != right_after and kind not in ERASURES):
             figures.wrong.append(f"{kind}: {len(at_the_end - right_after)} rows after the answer")
-        if taken != right_after:
+        self._taken_before |= taken
+        # of who is erased some may be gone by now
+        if taken != right_after and not (kind in ERASURES and taken > right_after):
             figures.wrong.append(
                 f"{kind}: {len(taken - right_after)} were answered 201 and were not there, "
                 f"{len(right_after - taken)} were there and not answered 201"
@@ -335,6 +355,15 @@ class Lane:
 
     async def _begin_again(self, kind: str, phone: Phone, epoch: int) -> None:
         """What was queued before is refused now and for ever, whatever is granted or enrolled."""
+        if kind in ERASURES:
+            await self.start()
+            return
+        if kind in RESTRICTIONS:
+            await self._restrict(self._random.choice(RESTRICTIONS), {})
+            said = await self._check_in(phone, self._random.choice(self._control), uuid4(), None)
+            if said != (201, None):
+                self._figures.wrong.append(f"{kind}: no longer so, and answered {said}")
+            return
         if kind == "revoked":
             self._phone = await self._enroll(secrets.token_hex(8))
         else:
@@ -359,12 +388,17 @@ class Lane:
             self._arrived.put_nowait(None)
 
     async def _keep_companion(self) -> None:
-        """It checks in all the while, in the same groups: nothing is withdrawn from it."""
+        """It checks in all the while, in the same groups, as long as it may."""
         for _ in range(AT_MOST):
             if self._withdrawn:
                 return
-            said = await self._check_in(self._companion, self._beside, uuid4(), None)
-            if said != (201, None):
+            check_in_id = uuid4()
+            if self._of_both:
+                self._said[check_in_id] = None
+            said = await self._check_in(self._companion, self._beside, check_in_id, None)
+            if self._of_both:
+                self._said[check_in_id] = said
+            elif said != (201, None):
                 self._figures.wrong.append(f"another device of the person was answered {said}")
 
     async def _check_in(
@@ -390,9 +424,28 @@ class Lane:
             await self._admin("DELETE", f"/v1/devices/{self._phone.device_id}", 204)
         elif kind == "enrolled-again":
             self._phone = await self._enroll(self._phone.installation_id, granted=False)
+        elif kind in RESTRICTIONS:
+            wanted = self._random.choice([{"purposes": ["visit"]}, {"wholly": True}])
+            await self._restrict(kind, wanted)
+        elif kind in ERASURES:
+            await self._erase(kind)
         else:
             await self._report(self._phone, kind)
             self._phone.epoch = self._phone.sequence
+
+    async def _restrict(self, kind: str, wanted: Json) -> None:
+        if kind == "restricted-by-oneself":
+            await self._own("PUT", "/v1/device/restrictions", 200, wanted)
+        else:
+            path = f"/v1/subjects/{self._subject_id}/restrictions"
+            await self._admin("PUT", path, 200, wanted)
+
+    async def _erase(self, kind: str) -> None:
+        if kind == "erased-by-oneself":
+            begun = await self._own("POST", "/v1/device/erasure", 202)
+        else:
+            begun = await self._admin("POST", f"/v1/subjects/{self._subject_id}/erasure", 202)
+        self._figures.erased[begun["erasure"]] = self._taken_before
 
     async def _report(self, phone: Phone, state: str) -> None:
         connection = self._random.choice(self._control)
@@ -410,14 +463,28 @@ class Lane:
             await self._report(phone, "precise")
         return phone
 
+    async def _own(self, method: str, path: str, status: int, body: Json | None = None) -> Any:
+        """By either device of the person."""
+        token = self._random.choice([self._phone, self._companion]).token
+        return await self._call(method, path, status, token, body)
+
     async def _admin(self, method: str, path: str, status: int, body: Json | None = None) -> Any:
+        return await self._call(method, path, status, self._api_key, body)
+
+    async def _call(
+        self, method: str, path: str, status: int, token: str, body: Json | None
+    ) -> Any:
         connection = self._random.choice(self._control)
-        got, answer = await connection.call(method, path, self._api_key, body)
+        got, answer = await connection.call(method, path, token, body)
         assert got == status, answer
         return answer
 
 
 def _refusal(kind: str) -> Said:
+    if kind in ERASURES:
+        return 401, "unauthorized"
+    if kind in RESTRICTIONS:
+        return 403, "purpose-restricted"
     return (401, "device-revoked") if kind in ENDINGS else (403, "permission-withdrawn")
 
 
@@ -448,7 +515,26 @@ async def _run(server: Served, races: int, admin_url: str | None, seed: str) -> 
         started, left = time.monotonic(), iter(range(races))
         await asyncio.gather(*(_race(lane, left) for lane in lanes))
         figures.seconds = time.monotonic() - started
+        await _require_erased(processes[0][0], stored, figures)
     return figures
+
+
+async def _require_erased(connection: Connection, stored: Stored, figures: Figures) -> None:
+    """Everybody who was erased has a receipt soon, and no row."""
+    for code, check_ins in figures.erased.items():
+        async with asyncio.timeout(2 * WITHIN_S):
+            while not await _is_done(connection, code):  # noqa: ASYNC110 - another process does it
+                await asyncio.sleep(0.1)
+        left = await stored(check_ins)
+        figures.rows_of_erased += len(left)
+        if left:
+            figures.wrong.append(f"{len(left)} rows of someone who was erased")
+
+
+async def _is_done(connection: Connection, code: str) -> bool:
+    status, answer = await connection.call("GET", f"/v1/erasures/{code}")
+    assert status == 200, answer
+    return bool(answer["status"] == "done")
 
 
 async def _race(lane: Lane, left: Iterator[int]) -> None:
