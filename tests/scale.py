@@ -29,6 +29,7 @@ from uuid import UUID, uuid4
 import postgres
 from doorstep_geofences import Geofence
 from doorstep_server import deployment
+from doorstep_server.app import now
 from doorstep_server.deployment import NewTenant
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies
@@ -128,7 +129,7 @@ async def look(
     """Load, change, load others: as a server does."""
     database, keyring = deployment.open_deployment(settings)
     tenant_id = new.tenant.tenant_id
-    policies = Policies(database, keyring)
+    policies = Policies(database, keyring, now)
     before_mb, started = _rss_mb(), time.monotonic()
     before = await policies.of(tenant_id)
     figures.load_s, figures.load_mb = time.monotonic() - started, _rss_mb() - before_mb
@@ -146,7 +147,7 @@ async def look(
     # half of the small ones, beside the large one
     small = (await policies.of(others[0])).size_bytes
     figures.allowed_bytes = after.size_bytes + small * len(others) // 2
-    few = Policies(database, keyring, figures.allowed_bytes)
+    few = Policies(database, keyring, now, figures.allowed_bytes)
     started = time.monotonic()
     for other in [*others, tenant_id]:
         assert len((await few.of(other)).index) >= SMALL

@@ -214,9 +214,15 @@ class Policies:
             lambda: (self._keyring.tenant(tenant_id, today), self._keyring.head())
         )
         if head.generation != self._told_generation:
-            await self._database.write(NOTHING, lambda c: tenants.note_keyring(c, head.generation))
+            await self._tell(head.generation)
             self._told_generation = head.generation
         return keys
+
+    async def _tell(self, generation: int) -> None:
+        """Most often the database knows: then it need not be one that can be written."""
+        binding = await self._database.read(NOTHING, tenants.binding)
+        if binding is None or binding.keyring_generation < generation:
+            await self._database.write(NOTHING, lambda c: tenants.note_keyring(c, generation))
 
     def _let_go(self) -> None:
         """Of as many as are too much, but never of the last."""

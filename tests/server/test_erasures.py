@@ -241,6 +241,24 @@ def test_many_rows_of_many_days_and_purposes_are_erased(
     assert (counts(world)["check_ins"], counts(world)["receipts"]) == (3, 3)
 
 
+@pytest.mark.parametrize("path", ["/v1/subjects", "/v1/devices"])
+def test_a_list_goes_on_after_who_was_erased_while_it_was_read(
+    world: World, tenant: Tenancy, path: str
+) -> None:
+    """Their rows were there when the page was read, and their key was not any more."""
+    phones = [tenant.phone() for _ in range(4)]
+    for gone in phones[:3]:
+        world.services.keyring.destroy_subject(tenant.keys, tenant.tenant_id, UUID(gone.subject_id))
+    shown: list[str] = []
+    query = "?limit=1"
+    for _ in range(len(phones)):
+        page = tenant.admin.get(path + query, headers=REASON).json()
+        shown += [item.get("subject_id", item["id"]) for item in page["items"]]
+        query = f"?limit=1&cursor={page['next_cursor']}"
+    assert page["next_cursor"] is None
+    assert shown == [phones[3].subject_id]
+
+
 @pytest.mark.parametrize("code", ["abcdef", "abcdef-" + "0" * 31, "-" + "0" * 32, "0" * 39])
 def test_a_code_is_written_as_one(world: World, code: str) -> None:
     assert world.client.get(f"/v1/erasures/{code}").status_code in {400, 404}

@@ -309,13 +309,15 @@ async def list_all(
     owners = await asyncio.to_thread(
         services.keyring.subjects, policy.tenant_id, {device.subject_id for device in found}
     )
-    there = [device for device in found if device.subject_id in owners]
+    page = cursors.page(
+        found, paging.limit, show=lambda device: device, place=lambda device: device.device_id
+    )
+    # whose owner was erased meanwhile cannot be shown; the list goes on after them
+    there = [device for device in page.items if device.subject_id in owners]
     now = services.now()
-    return cursors.page(
-        there,
-        paging.limit,
-        show=lambda device: _shown(owners[device.subject_id].keys, device, now),
-        place=lambda device: device.device_id,
+    return Page(
+        items=[_shown(owners[device.subject_id].keys, device, now) for device in there],
+        next_cursor=page.next_cursor,
     )
 
 

@@ -134,13 +134,14 @@ async def list_all(
     known = await asyncio.to_thread(
         services.keyring.subjects, policy.tenant_id, {s.subject_id for s in found}
     )
-    # who is being erased has no key any more
-    there = [subject for subject in found if subject.subject_id in known]
-    return cursors.page(
-        there,
-        paging.limit,
-        show=lambda subject: _shown(known[subject.subject_id], subject),
-        place=lambda subject: subject.subject_id,
+    page = cursors.page(
+        found, paging.limit, show=lambda subject: subject, place=lambda subject: subject.subject_id
+    )
+    # who was erased meanwhile has no key any more; the list goes on after them
+    there = [subject for subject in page.items if subject.subject_id in known]
+    return Page(
+        items=[_shown(known[subject.subject_id], subject) for subject in there],
+        next_cursor=page.next_cursor,
     )
 
 
