@@ -7,8 +7,10 @@ The server is a process as anybody starts it, but for what `unguarded.py` change
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count, product
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -38,7 +41,6 @@ from privacy import canary_faults, canary_traffic, unguarded
 from privacy.canaries import Canaries, Kind, of_secret, of_text
 from privacy.canary_values import Town
 from privacy.canary_wire import Ask, Wire
-from served import free_port
 from troubled import variables
 
 #: what an operator who wants to know everything sets
@@ -85,6 +87,18 @@ PARTS = {
 }
 
 
+class _Ended(Exception):
+    """The server ended before it was ready."""
+
+
+def below_the_ephemeral() -> int:
+    """A free port that no client is given by chance: many tests may run on this machine."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.choice(range(20_000, 32_000))))
+            return int(probe.getsockname()[1])
+
+
 @dataclass
 class Scene:
     """A deployment, its servers one after the other, and its canaries."""
@@ -99,6 +113,7 @@ class Scene:
     cluster: Cluster | None = None
     where: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    _logging: subprocess.Popen[bytes] | None = None
     town: Town = field(init=False)
     #: before there was any canary
     began: float = field(init=False)
@@ -186,34 +201,49 @@ class Scene:
     @contextmanager
     def serving(self, *, careless: bool = False, **variables: str) -> Iterator[None]:
         """A server, until the block ends, or as long as it lives; the first one is settled on."""
-        port = free_port()
+        port = below_the_ephemeral()
+        self.town.wire.port = port
+        arguments = self.command("serve", "--port", str(port), careless=careless)
         log = self.folder / "logs" / f"server-{next(self._numbers)}.log"
-        with (
-            log.open("wb") as out,
-            subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=out) as cat,
-        ):
-            # through a pipe: a limit on the size of the server's files is none on its log
-            self.process = subprocess.Popen(
-                self.command("serve", "--port", str(port), careless=careless),
-                cwd=self.folder / "run",
-                env=self.environment(variables),
-                stdout=cat.stdin,
-                stderr=cat.stdin,
-            )
-            assert cat.stdin is not None
-            cat.stdin.close()
-            self.town.wire.port = port
+        try:
+            with self._logged(log) as out:
+                self._start(arguments, self.environment(variables), out)
             try:
-                with ThreadPoolExecutor(1) as aside:
-                    other = None if self.town.token else aside.submit(self.tenant, "Another")
-                    self._wait_until_ready(log)
-                    if other is not None:
-                        self.town.settle(other.result(STARTED_WITHIN_S))
+                self._settle_when_ready()
                 yield
             finally:
                 self.town.wire.forget()
-                self.process.terminate()
-                self.process.wait(STARTED_WITHIN_S)
+                self._stop()
+        except _Ended:
+            raise AssertionError(f"the server ended: {log.read_text()}") from None
+
+    @contextmanager
+    def _logged(self, log: Path) -> Iterator[IO[bytes]]:
+        """A pipe to a log: a limit on the size of the server's files is none on that."""
+        with log.open("wb") as out:
+            self._logging = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=out)
+        assert self._logging.stdin is not None
+        with self._logging.stdin as pipe:
+            yield pipe
+
+    def _start(self, command: list[str], environment: Mapping[str, str], out: IO[bytes]) -> None:
+        where = self.folder / "run"
+        self.process = subprocess.Popen(command, cwd=where, env=environment, stdout=out, stderr=out)
+
+    def _settle_when_ready(self) -> None:
+        with ThreadPoolExecutor(1) as aside:
+            other = None if self.town.token else aside.submit(self.tenant, "Another")
+            self._wait_until_ready()
+            if other is not None:
+                self.town.settle(other.result(STARTED_WITHIN_S))
+
+    def _stop(self) -> None:
+        """When this returns, all that the server said is in its log."""
+        assert self.process is not None
+        assert self._logging is not None
+        self.process.terminate()
+        for process in (self.process, self._logging):
+            process.wait(STARTED_WITHIN_S)
 
     def end(self, number: signal.Signals) -> None:
         """End the server by a signal, and wait for it."""
@@ -231,13 +261,14 @@ class Scene:
         kept = self.home / f"kept-{next(self._numbers)}"
         shutil.copytree(self.home, kept, ignore=shutil.ignore_patterns("kept-*"))
 
-    def _wait_until_ready(self, log: Path) -> None:
+    def _wait_until_ready(self) -> None:
         assert self.process is not None
         deadline = time.monotonic() + STARTED_WITHIN_S
         ready = Ask("GET /health/ready", "GET", "/health/ready")
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, log.read_text()
-            with suppress(OSError):
+            if self.process.poll() is not None:
+                raise _Ended
+            with suppress(OSError, http.client.HTTPException):
                 if self.town.wire.send(ready, quiet=True).status == 200:
                     return
             time.sleep(0.02)
@@ -296,7 +327,7 @@ def without_keyring(scene: Scene) -> None:
         scene.send(asks)
         die_at_work(scene, signal.SIGABRT)
     if scene.full:
-        scene.run("serve", "--port", str(free_port()))
+        scene.run("serve", "--port", str(below_the_ephemeral()))
     for file, content in kept.items():
         file.write_bytes(content)
 
