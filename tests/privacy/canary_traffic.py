@@ -101,7 +101,7 @@ def few(town: Town, sent: str) -> Iterator[Ask]:
     yield _enrolling(town.enrollment(sent, town.code()))
     person = {"external_id": town.word(Kind.EXTERNAL_ID), "groups": [town.word(Kind.NAME)]}
     yield _post("POST /v1/subjects", person, town.key)
-    yield _post("POST /v1/sites", town.site((1.0, 2.0)), town.key)
+    yield _post("POST /v1/sites", town.site(town.anywhere()), town.key)
     yield from islice(imports(town), 1)
 
 

@@ -102,8 +102,10 @@ class Town:
         return {"type": "Polygon", "coordinates": [ring]}
 
     def anywhere(self) -> tuple[float, float]:
+        """Where fences lie beside those of the center; their digits begin as those of no fix."""
         draw = self.canaries.random
-        return draw.uniform(-50, 50), draw.uniform(-150, 150)
+        lat, lon = (draw.choice((-1, 1)) * draw.uniform(20, 59) for _ in "xy")
+        return lat, lon
 
     def person(self, token: str | None = None) -> str:
         external_id = self.canaries.text(Kind.EXTERNAL_ID, "subject")
