@@ -5,10 +5,13 @@ from __future__ import annotations
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from asyncpg import DeadlockDetectedError
+
 from doorstep_server.store.schema import metadata
+from postgres import Session
 
 if TYPE_CHECKING:
     from privacy.canary_scenes import Scene
@@ -64,9 +67,8 @@ def held(scene: Scene) -> Iterator[None]:
             other.execute("ROLLBACK")
         return
     with scene.database.session() as session:
-        session.run("BEGIN")
-        for table in _TABLES:
-            session.run(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        tables = ", ".join(_TABLES)
+        _insist(session, "BEGIN", f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
         yield
         session.run("ROLLBACK")
 
@@ -99,12 +101,24 @@ def _terminate(scene: Scene) -> None:
 
 def _run(scene: Scene, statement: str) -> None:
     """Once for each table."""
-    statements = "; ".join(statement.format(table) for table in _TABLES)
+    statements = [statement.format(table) for table in _TABLES]
     if scene.database is None:
         with closing(_opened(scene)) as file:
-            file.executescript(statements)
-    else:
-        scene.database.sql(f"DO $$ BEGIN {statements}; END $$")
+            file.executescript("; ".join(statements))
+        return
+    with scene.database.session() as session:
+        for each in statements:
+            _insist(session, each)
+
+
+def _insist(session: Session, *statements: str) -> None:
+    """The server goes on meanwhile, and may lock tables and partitions in another order."""
+    while True:
+        with suppress(DeadlockDetectedError):
+            for statement in statements:
+                session.run(statement)
+            return
+        session.run("ROLLBACK")
 
 
 def _opened(scene: Scene) -> sqlite3.Connection:
