@@ -431,8 +431,9 @@ def test_keys_of_rows_are_there_for_a_year_and_go_with_their_month(keyring: Keyr
 
 
 def test_keys_of_exact_positions_are_of_a_person_and_a_day(keyring: Keyring) -> None:
-    tenant_id, ana, bob = UUID(int=1), UUID(int=2), UUID(int=3)
-    keyring.add_tenant(tenant_id, TODAY)
+    tenant_id, nobody = UUID(int=1), UUID(int=2)
+    keys = keyring.add_tenant(tenant_id, TODAY)
+    ana, bob = (keyring.subject_named(keys, tenant_id, name).subject_id for name in ("ana", "bob"))
     days = [date(2026, 3, day) for day in (9, 10, 11)]
     made = {
         (who, day): keyring.exact_key(tenant_id, who, day) for who in (ana, bob) for day in days
@@ -443,6 +444,9 @@ def test_keys_of_exact_positions_are_of_a_person_and_a_day(keyring: Keyring) -> 
     keyring.destroy_exact_keys(tenant_id, ana)
     left = {key for key in made if keyring.find_exact_key(tenant_id, *key) is not None}
     assert left == {(bob, day) for day in days[1:]}
+    # of who is not known, none is kept
+    assert len(keyring.exact_key(tenant_id, nobody, TODAY)) == 32
+    assert keyring.find_exact_key(tenant_id, nobody, TODAY) is None
 
 
 def test_what_is_destroyed_is_not_in_the_file_any_more(tmp_path: Path) -> None:
