@@ -2,11 +2,15 @@
 
     python tests/agreement.py --database postgresql --points 1000000 --fences FILE.geojson.gz ...
 
-Fences go into a deployment of its own as the server stores them; then the store's own function,
-`ST_Intersects` (for a point, to intersect a polygon is to be covered by it), is asked of random
-points around each fence and of points on its boundary: its corners, and places along its edges as
-far as rounding lets them be there. Shapely's `covers`, which is GEOS, must say the same, and so
-must the areas that check-ins are judged by.
+Fences go into a deployment of its own as the server stores them; then the database is asked of
+random points around each fence and of points on its boundary: its corners, and places along its
+edges as far as rounding lets them be there. For a point, to intersect a polygon is to be covered by
+it. Shapely's `covers`, which is GEOS, must say the same, and so must the areas that check-ins are
+judged by.
+
+PostGIS is asked `NOT ST_Disjoint`, which is GEOS there. Its `ST_Intersects` is not, for a point and
+a polygon: code of PostGIS's own decides, and of a million points upon edges it says otherwise of
+one. The store asks `ST_Intersects` of boxes, where it is GEOS; never of a point.
 """
 
 from __future__ import annotations
@@ -173,9 +177,13 @@ def _said(
             .cte()
         )
         # a geometry is WKB on SQLite
-        point = func.ST_GeomFromWKB(given.c.wkb, WGS84) if is_postgresql else given.c.wkb
+        fence, point = site_versions.c.shape, given.c.wkb
+        if is_postgresql:
+            covered = ~func.ST_Disjoint(fence, func.ST_GeomFromWKB(point, WGS84))
+        else:
+            covered = func.ST_Intersects(fence, point)
         query = (
-            select(given.c.n, func.ST_Intersects(site_versions.c.shape, point))
+            select(given.c.n, covered)
             .join_from(given, site_versions, site_versions.c.site_id == given.c.site_id)
             .where(site_versions.c.tenant_id == tenant_id)
         )

@@ -74,6 +74,12 @@ class SiteIndex:
         """About how much memory the sites take, with all that is made of them when asked."""
         return self._settled.size_bytes + self._recent.size_bytes
 
+    @cached_property
+    def widest_cap_m(self) -> float:
+        """The worst accuracy that is evidence at any site; infinite where there is none."""
+        caps = (self._settled.widest_cap_m(self._outdated), self._recent.widest_cap_m(frozenset()))
+        return max((cap for cap in caps if cap is not None), default=math.inf)
+
     def __len__(self) -> int:
         return len(self._settled) + len(self._recent) - self._settled.count(self._outdated)
 
@@ -129,6 +135,17 @@ class _Sites:
     def count(self, ids: Iterable[Hashable]) -> int:
         """How many of these ids are of a site here."""
         return sum(site_id in self.by_id for site_id in ids)
+
+    def widest_cap_m(self, outdated: frozenset[Hashable]) -> float | None:
+        """The widest cap of those that are not outdated; None where there are none."""
+        for number in self._widest_first.tolist():
+            if self._sites[number].site_id not in outdated:
+                return float(self._caps_m[number])
+        return None
+
+    @cached_property
+    def _widest_first(self) -> Numbers:
+        return np.argsort(-self._caps_m, kind="stable")
 
     def put_near(
         self,

@@ -139,7 +139,8 @@ def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     site_of = index.__getitem__
     for number, question in enumerate(questions):
         site = None if question.site_id is None else site_of(question.site_id)
-        reason = _reason_without_place(question, site)
+        cap_m = index.widest_cap_m if site is None else site.max_accuracy_m
+        reason = _reason_without_place(question, site, cap_m)
         verdicts.append(None if reason is None else Verdict(reason, site))
         if reason is None and site is None:
             searches.append(number)
@@ -158,18 +159,17 @@ def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
 
 def judge_cell(question: Question, max_accuracy_m: float) -> Verdict:
     """Whether a fix is good enough to say in which cell it is, for a purpose without sites."""
-    reason = _reason_without_place(question, None)
-    if reason is None and _known_accuracy_m(question.fix) > max_accuracy_m:
-        reason = Reason.ACCURACY_TOO_LOW
+    reason = _reason_without_place(question, None, max_accuracy_m)
     return Verdict(reason or Reason.IN_CELL, None)
 
 
-def _reason_without_place(question: Question, site: Site | None) -> Reason | None:
+def _reason_without_place(question: Question, site: Site | None, cap_m: float) -> Reason | None:
     """Why the question is settled before any place is looked at, if it is.
 
     The accuracy comes before the clocks: above the cap nothing of place may be kept, whatever
-    else is wrong. A fix above the claimed site's cap is no evidence at all, not even of being
-    elsewhere. The clocks come before the hours, which go by them.
+    else is wrong. A fix above the claimed site's cap, or above every site's, is no evidence at
+    all, not even of being elsewhere: so whoever makes accuracies up does not learn by one answer
+    whether a site is within some kilometres. The clocks come before the hours, which go by them.
     """
     fix = question.fix
     if fix.mocked:
@@ -178,7 +178,7 @@ def _reason_without_place(question: Question, site: Site | None) -> Reason | Non
         return Reason.NULL_ISLAND
     if fix.accuracy_m is None:
         return Reason.ACCURACY_UNKNOWN
-    if site is not None and fix.accuracy_m > site.max_accuracy_m:
+    if fix.accuracy_m > cap_m:
         return Reason.ACCURACY_TOO_LOW
     if question.freshness is Freshness.FRESH and (site is None or site.hours is None):
         return None

@@ -83,6 +83,8 @@ def _random_geofence(rng, lon, lat) -> Geofence:
         ring([(x * s, y * s) for x, y in star], lon, lat)
         for s in (1.0, rng.uniform(0.3, 0.95), rng.uniform(0.05, 0.25))
     ]
+    if rng.random() < 0.2:
+        return _islet(rng, star, lon, lat)
     match rng.randrange(4):
         case 0:
             return polygon(scaled[0])
@@ -95,6 +97,17 @@ def _random_geofence(rng, lon, lat) -> Geofence:
             return multipolygon([scaled[0]], [ring(star, *far)])
 
 
+def _islet(rng, star, lon, lat) -> Geofence:
+    """A small part in the middle of a wide ring: of a fix there, a better accuracy says inside, a
+    worse one the gap, and one that is worse still the ring."""
+    gap = rng.uniform(0.15, 0.4)
+    shore, edge, islet = (
+        ring([(x * s, y * s) for x, y in star], lon, lat)
+        for s in (rng.uniform(3.0, 8.0), gap, gap * rng.uniform(0.1, 0.4))
+    )
+    return multipolygon([shore, edge], [islet])
+
+
 def _random_star(rng):
     corners = rng.randrange(3, 14)
     size_m = rng.choice([15, 60, 300])
@@ -104,7 +117,7 @@ def _random_star(rng):
 
 
 def random_fix_place(rng: random.Random) -> dict[str, float]:
-    spread_m = rng.choice([40, 150, 500])
+    spread_m = rng.choice([4, 40, 150, 500])
     lon, lat = place(rng.gauss(0, spread_m), rng.gauss(0, spread_m))
     return {"lon": lon, "lat": lat}
 

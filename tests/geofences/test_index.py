@@ -1,6 +1,7 @@
 """A set of sites that changes a little at a time answers as one that was made anew."""
 
 import random
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ def test_a_changed_set_answers_as_a_new_one(seed, most_changes):
     assert len(changing) == len(current)
     assert {site.site_id: site for site in changing} == current
     assert all(changing.get(n) is current.get(n) for n in range(12))
+    assert changing.widest_cap_m == max((s.max_accuracy_m for s in current.values()), default=inf)
     fixes = [Fix(**random_fix_place(rng), accuracy_m=10 ** rng.uniform(0, 3)) for _ in range(20)]
     questions = [Question(fix=f) for f in fixes]
     questions += [Question(fix=f, site_id=rng.choice(list(current))) for f in fixes if current]

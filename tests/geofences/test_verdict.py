@@ -155,13 +155,29 @@ def test_above_the_cap_the_clocks_are_not_asked(freshness):
     assert claimed(unknown, site(), freshness=freshness).reason is Reason.ACCURACY_UNKNOWN
 
 
-def test_a_search_above_every_cap_builds_no_area_and_stops_at_the_first_site():
+def test_a_search_above_the_caps_near_builds_no_area_and_stops_at_the_first_site():
     sites = [site(site_id=i) for i in range(100)]
+    elsewhere = site(polygon(square(10, 10.0, 10.0)), site_id="far", max_accuracy_m=5000.0)
     asked = []
-    verdict = searched(fix(accuracy_m=1e7), *sites, admits=lambda s: not asked.append(s))
+    verdict = searched(
+        fix(accuracy_m=500.0), *sites, elsewhere, admits=lambda s: not asked.append(s)
+    )
     assert verdict.reason is Reason.ACCURACY_TOO_LOW
     assert len(asked) == 1
     assert all(s._area is None for s in sites)
+
+
+def test_a_search_above_every_cap_says_the_same_near_and_far():
+    """Else one answer would tell whether any site is within the accuracy that was made up."""
+    strict, lenient = site(), site(site_id="lenient", max_accuracy_m=200.0)
+    for east_m in (0, 2_000, 500_000):
+        for accuracy_m in (200.1, 3_000.0, 1e308):
+            place = fix(east_m, accuracy_m=accuracy_m)
+            assert searched(place, strict, lenient).reason is Reason.ACCURACY_TOO_LOW
+    within_a_cap = fix(500_000, accuracy_m=200.0)
+    assert searched(within_a_cap, strict, lenient).reason is Reason.NO_SITE_NEAR
+    # where there are no sites, there is nothing to tell
+    assert searched(fix(accuracy_m=3_000.0)).reason is Reason.NO_SITE_NEAR
 
 
 def test_an_edge_is_straight_in_degrees():
@@ -304,8 +320,9 @@ def test_a_search_finds_the_open_site_beside_the_closed_one():
 
 def test_who_finds_too_many_sites_above_their_caps_is_told_so_without_asking_all():
     sites = [site(site_id=i) for i in range(MOST_ASKED + 500)]
+    elsewhere = site(polygon(square(10, 10.0, 10.0)), site_id="far", max_accuracy_m=5000.0)
     asked = []
-    verdict = searched(fix(accuracy_m=1e7), *sites, admits=asked.append)
+    verdict = searched(fix(accuracy_m=500.0), *sites, elsewhere, admits=asked.append)
     assert verdict.reason is Reason.ACCURACY_TOO_LOW
     assert len(asked) == MOST_ASKED
 
