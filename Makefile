@@ -81,4 +81,6 @@ $(VENV)/.demo: $(BIN)/python $(SOURCES)
 
 $(VENV)/.dev: $(BIN)/python $(SOURCES)
 	$(PIP) install -q -c constraints.txt -e '.[dev]' -e ./sdk
+	@# tests start hundreds of processes, which may not be allowed to keep what they compile
+	@$(BIN)/python -m compileall -q server geofences sdk
 	@touch $@ $(VENV)/.demo

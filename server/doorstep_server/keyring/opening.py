@@ -4,7 +4,6 @@ from pathlib import Path
 
 from doorstep_server.keyring.entries import Entries
 from doorstep_server.keyring.file_entries import FileEntries
-from doorstep_server.keyring.postgres_entries import PostgresEntries
 from doorstep_server.keyring.root import FileRoot, Root
 from doorstep_server.settings import InvalidSetting, Settings
 
@@ -15,6 +14,9 @@ def entries_at(settings: Settings) -> Entries:
     if url is None:
         return FileEntries(settings.home / "keyring.db")
     if url.startswith(("postgresql://", "postgres://")):
+        # only who uses PostgreSQL waits for its driver to load
+        from doorstep_server.keyring.postgres_entries import PostgresEntries  # noqa: PLC0415
+
         return PostgresEntries(url)
     path = _path(url, "sqlite")
     if path is None:
