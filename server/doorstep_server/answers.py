@@ -1,12 +1,12 @@
 """How refusals and failures become answers: the one mapping from exceptions to problems."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.exceptions import (
     HTTPException,
@@ -23,7 +23,7 @@ from doorstep_server import logs
 from doorstep_server.check_ins.journal import JournalClosed, JournalFull
 from doorstep_server.keyring import KeyringUnusable
 from doorstep_server.problems import MEDIA_TYPE, Refusal, problem
-from doorstep_server.request_ids import request_id, scope_request_id
+from doorstep_server.request_ids import scope_request_id
 from doorstep_server.store.database import DatabaseUnavailable
 
 #: what Litestar says when a body ends before its end
@@ -47,9 +47,18 @@ SECURITY_HEADERS = {
 }
 
 
-def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
-    """Answer with a refusal's problem."""
-    request.scope[CODE_KEY] = refusal.kind.code  # type: ignore[literal-required]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemAnswer:
+    """A problem as it is sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def problem_answer(scope: Scope, refusal: Refusal) -> ProblemAnswer:
+    """The problem of a refusal; the request's log line gets its code."""
+    scope[CODE_KEY] = refusal.kind.code  # type: ignore[literal-required]
     headers = {}
     if refusal.kind.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -57,25 +66,39 @@ def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
         headers["retry-after"] = str(refusal.retry_after_s)
     elif refusal.kind.status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
+    body = msgspec.json.encode(problem(refusal, scope_request_id(scope)))
+    return ProblemAnswer(status=refusal.kind.status, headers=headers, body=body)
+
+
+def refusal_for(scope: Scope, error: Exception) -> Refusal:
+    """What is answered where a route of ours raises; what the operator should know is logged."""
+    match error:
+        case Refusal():
+            return error
+        case DatabaseUnavailable():
+            scope[CAUSE_KEY] = error.code  # type: ignore[literal-required]
+        case KeyringUnusable():
+            # nothing can be sealed or checked now; the operator has to see to it
+            logs.failure(error, request_id=scope_request_id(scope))
+        case JournalFull() | JournalClosed():
+            pass
+        case _:
+            logs.failure(error, request_id=scope_request_id(scope))
+            return Refusal("internal")
+    return Refusal("unavailable")
+
+
+def refused(request: _AnyRequest, refusal: Refusal) -> Response[bytes]:
+    """Answer with a refusal's problem."""
+    answer = problem_answer(request.scope, refusal)
     return Response(
-        msgspec.json.encode(problem(refusal, request_id(request))),
-        status_code=refusal.kind.status,
-        media_type=MEDIA_TYPE,
-        headers=headers,
+        answer.body, status_code=answer.status, media_type=MEDIA_TYPE, headers=answer.headers
     )
 
 
-def unavailable(request: _AnyRequest, error: Exception) -> Response[bytes]:
-    """The database or the journal takes nothing now."""
-    if isinstance(error, DatabaseUnavailable):
-        request.scope[CAUSE_KEY] = error.code  # type: ignore[literal-required]
-    return refused(request, Refusal("unavailable"))
-
-
-def keyless(request: _AnyRequest, error: KeyringUnusable) -> Response[bytes]:
-    """Nothing can be sealed or checked now; the operator has to see to it."""
-    logs.failure(error, request_id=request_id(request))
-    return unavailable(request, error)
+def failed(request: _AnyRequest, error: Exception) -> Response[bytes]:
+    """The database, the journal or the keyring takes nothing now, or a fault of ours."""
+    return refused(request, refusal_for(request.scope, error))
 
 
 def http_exception(request: _AnyRequest, error: HTTPException) -> Response[bytes]:
@@ -159,31 +182,37 @@ def _refuse_unknown_parameters(request: _AnyRequest) -> None:
         raise Refusal("invalid-parameter")
 
 
-def failed(request: _AnyRequest, error: Exception) -> Response[bytes]:
-    """A fault of ours."""
-    logs.failure(error, request_id=request_id(request))
-    return refused(request, Refusal("internal"))
-
-
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     Refusal: refused,
-    DatabaseUnavailable: unavailable,
-    KeyringUnusable: keyless,
-    JournalFull: unavailable,
-    JournalClosed: unavailable,
     HTTPException: http_exception,
     Exception: failed,
 }
 
 
-async def add_headers(message: Message, scope: Scope) -> None:
-    """On every answer, those of unknown addresses included."""
-    if message["type"] != "http.response.start":
-        return
-    headers = MutableScopeHeaders.from_message(message)
-    headers["x-request-id"] = scope_request_id(scope)
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
+#: as they are sent
+_SECURITY_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+
+def common_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Of every answer, unless it says otherwise itself."""
+    return [(b"x-request-id", scope_request_id(scope).encode()), *_SECURITY_HEADERS]
+
+
+def headed(app: ASGIApp) -> ASGIApp:
+    """Put them on every answer, those of unknown addresses included."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said = list(message["headers"])
+                names = {name.lower() for name, _ in said}
+                said += [header for header in common_headers(scope) if header[0] not in names]
+                message["headers"] = said
+            await send(message)
+
+        await app(scope, receive, send_headed)
+
+    return wrapped
 
 
 def heads(app: ASGIApp) -> ASGIApp:

@@ -43,6 +43,7 @@ from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.deployment import open_deployment
 from doorstep_server.erasing import Eraser
 from doorstep_server.erasures import Erasures
+from doorstep_server.front import front
 from doorstep_server.policies import Policies, keep_fresh
 from doorstep_server.renewals import Renewals
 from doorstep_server.services import Services
@@ -216,7 +217,6 @@ def build_app(services: Services, background: Sequence[Background] = BACKGROUND)
         },
         exception_handlers=answers.EXCEPTION_HANDLERS,
         before_request=answers.before,
-        before_send=[answers.add_headers],
         request_max_body_size=SMALL_BODY_BYTES,
         openapi_config=openapi.config(),
         plugins=[openapi.ClosedStructs(), openapi.Described()],
@@ -225,5 +225,5 @@ def build_app(services: Services, background: Sequence[Background] = BACKGROUND)
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = answers.heads(app.asgi_handler)
+    app.asgi_handler = front(answers.headed(answers.heads(app.asgi_handler)), services)
     return app

@@ -17,6 +17,8 @@ HANDLE_LENGTH = 6
 _KID_RANDOM_LENGTH = 10
 _CODE_RANDOM_LENGTH = 12
 _SECRET_BYTES = 32
+#: where the kid is in a credential's text
+KID = slice(4, 4 + HANDLE_LENGTH + _KID_RANDOM_LENGTH)
 
 _CREDENTIAL = re.compile(
     rf"(dsk|dst)_([{ALPHABET}]{{{HANDLE_LENGTH}}}[{ALPHABET}]{{{_KID_RANDOM_LENGTH}}})_([0-9a-f]{{64}})"

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from doorstep_geofences import SiteIndex
 from doorstep_server import logs, snapshots
+from doorstep_server.callers import Caller
 from doorstep_server.keyring import Keyring
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.policy import Purpose
@@ -72,11 +73,12 @@ class Recent(Generic[V]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownToken:
-    """A device token in use, with what is known of the person whose device it is."""
+    """A device token in use, with the device that it speaks for."""
 
     token: Token
-    subject_keys: SubjectKeys = field(repr=False)
-    groups: frozenset[str]
+    #: SHA-256 of the token as it is presented: it was compared with what is stored
+    presented: bytes = field(repr=False)
+    caller: Caller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,11 +140,18 @@ class Policies:
         # of snapshots that are no longer good: only what changed is read anew
         self._before: dict[UUID, Snapshot] = {}
 
+    def at_hand(self, tenant_id: UUID) -> Policy | None:
+        """The tenant's policy, as fresh as the last poll; None when it must be loaded first."""
+        policy = self._loaded.get(tenant_id)
+        if policy is None or self._now().date() >= policy.keys_until:
+            return None
+        self._loaded.move_to_end(tenant_id)
+        return policy
+
     async def of(self, tenant_id: UUID) -> Policy:
         """The tenant's policy, as fresh as the last poll."""
-        policy = self._loaded.get(tenant_id)
-        if policy is not None and self._now().date() < policy.keys_until:
-            self._loaded.move_to_end(tenant_id)
+        policy = self.at_hand(tenant_id)
+        if policy is not None:
             return policy
         # one load serves all who wait, so one caller that goes away must not cancel it
         return await asyncio.shield(self._load_once(tenant_id))

@@ -7,7 +7,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from doorstep_server.auth import Admin, Authenticator
-from doorstep_server.check_ins.flow import Caller, Way
+from doorstep_server.callers import Caller
+from doorstep_server.check_ins.flow import Way
 from doorstep_server.erasures import Erasures
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policies

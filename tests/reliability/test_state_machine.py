@@ -35,7 +35,7 @@ from doorstep_geofences import Outcome, Reason
 from doorstep_server import lease_writing
 from doorstep_server.api.devices import _take
 from doorstep_server.app import _commit, make_services
-from doorstep_server.check_ins.flow import Caller
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins.journal import Failed, Journal, Result
 from doorstep_server.keyring import KnownSubject
 from doorstep_server.privacy.levels import Level

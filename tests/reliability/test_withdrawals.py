@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, event
 
 import races
 from doorstep_server import deployment
-from doorstep_server.check_ins.flow import Caller
+from doorstep_server.callers import Caller
 from doorstep_server.erasing import new_erasure
 from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.minimize import Minimized, Receipt

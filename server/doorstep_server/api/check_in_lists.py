@@ -17,8 +17,8 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.reading import PurposeHeader
 from doorstep_server.auth import Admin, device_or_scope
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins.claim import AwareTime
-from doorstep_server.check_ins.flow import Caller
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.cells import cell_name
 from doorstep_server.privacy.keys import SubjectKeys

@@ -15,10 +15,11 @@ from msgspec import Meta
 from doorstep_server import logs
 from doorstep_server.api import documented
 from doorstep_server.auth import device_only
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins import flow
 from doorstep_server.check_ins.answer import Answer, answer
 from doorstep_server.check_ins.claim import AwareTime, Claim
-from doorstep_server.check_ins.flow import Arrival, Caller
+from doorstep_server.check_ins.flow import Arrival
 from doorstep_server.check_ins.journal import Failed, Result
 from doorstep_server.check_ins.probes import RATE_LIMITED
 from doorstep_server.policies import Policy
@@ -30,6 +31,8 @@ from doorstep_server.store.check_ins import Refused, Settled
 from doorstep_server.wire import BATCH_BODY_BYTES, StrictJson, decode
 
 REPLAYED_HEADER = "Doorstep-Replayed"
+#: as it is sent
+REPLAYED = (REPLAYED_HEADER.lower().encode(), b"true")
 BATCH_LIMIT = 500
 
 CHECK_IN_REFUSALS = (
@@ -110,16 +113,8 @@ async def create(
     in memory and forgotten; the answer lists exactly what was stored. Sending the same check-in
     again, with the same id, gives the same answer again.
     """
-    policy = await services.policies.of(request.auth.tenant_id)
-    [result] = await _check_in(services, policy, request.auth, [data])
-    if isinstance(result, Refused) and result.code == RATE_LIMITED:
-        wait_s = services.way.probes.wait_s(flow.claimant(request.auth, data))
-        raise Refusal(RATE_LIMITED, retry_after_s=max(1, wait_s))
-    settled = _settled(result)
-    return Response(
-        answer(policy.keys, data.id, request.auth.subject_id, settled),
-        headers={REPLAYED_HEADER: "true"} if settled.replayed else None,
-    )
+    said, replayed = await settle_one(services, request.auth, data)
+    return Response(said, headers={REPLAYED_HEADER: "true"} if replayed else None)
 
 
 @post(
@@ -139,18 +134,36 @@ async def create_batch(
     Each item is decoded and judged alone, and has its own status. An id that comes twice is a
     replay of the first.
     """
-    if len(data.check_ins) > BATCH_LIMIT:
+    return await settle_batch(services, request.auth, data, request_id(request))
+
+
+async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[Answer, bool]:
+    """The answer to one claim, and whether it was given before. Raises `Refusal`."""
+    policy = await services.policies.of(caller.tenant_id)
+    [result] = await _check_in(services, policy, caller, [claim])
+    if isinstance(result, Refused) and result.code == RATE_LIMITED:
+        wait_s = services.way.probes.wait_s(flow.claimant(caller, claim))
+        raise Refusal(RATE_LIMITED, retry_after_s=max(1, wait_s))
+    settled = _settled(result)
+    return answer(policy.keys, claim.id, caller.subject_id, settled), settled.replayed
+
+
+async def settle_batch(
+    services: Services, caller: Caller, batch: Batch, request_id: str
+) -> BatchResults:
+    """The results of a batch. Raises `Refusal` of one that is too large."""
+    if len(batch.check_ins) > BATCH_LIMIT:
         raise Refusal("batch-too-large")
-    policy = await services.policies.of(request.auth.tenant_id)
-    claims = [_readable(item, data.sent_at) for item in data.check_ins]
+    policy = await services.policies.of(caller.tenant_id)
+    claims = [_readable(item, batch.sent_at) for item in batch.check_ins]
     readable = [claim for claim in claims if isinstance(claim, Claim)]
-    settled = iter(await _check_in(services, policy, request.auth, readable))
+    settled = iter(await _check_in(services, policy, caller, readable))
     outcomes = [next(settled) if isinstance(c, Claim) else c for c in claims]
-    answers = _BatchAnswers(policy.keys, request.auth.subject_id, request_id(request))
+    answers = _BatchAnswers(policy.keys, caller.subject_id, request_id)
     return BatchResults(
         results=[
             answers.of(index, _readable_id(item), outcome)
-            for index, (item, outcome) in enumerate(zip(data.check_ins, outcomes, strict=True))
+            for index, (item, outcome) in enumerate(zip(batch.check_ins, outcomes, strict=True))
         ]
     )
 

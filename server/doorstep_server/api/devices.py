@@ -26,8 +26,8 @@ from doorstep_server.api.subjects import (
     with_restrictions,
 )
 from doorstep_server.auth import Admin, device_only, scope
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins.claim import MAX_SEQUENCE, AwareTime
-from doorstep_server.check_ins.flow import Caller
 from doorstep_server.credentials import Kind
 from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.permission import (

@@ -16,8 +16,8 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.reading import PurposeHeader
 from doorstep_server.api.subjects import known_subject
 from doorstep_server.auth import Admin, device_only, scope
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins import exact
-from doorstep_server.check_ins.flow import Caller
 from doorstep_server.privacy.unlinkable import unseal_subject
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area

@@ -17,8 +17,8 @@ from doorstep_server.api import documented, reading
 from doorstep_server.api.paging import Cursors, Page, Paging
 from doorstep_server.api.reading import PurposeHeader
 from doorstep_server.auth import Admin, scope
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins.claim import PurposeName
-from doorstep_server.check_ins.flow import Caller
 from doorstep_server.keyring import KnownSubject
 from doorstep_server.privacy.personal import (
     SubjectDetails,

@@ -10,11 +10,10 @@ with the proposal and is only spoken when the transaction finds no receipt.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
-from uuid import UUID
 
 import msgspec
 
@@ -30,6 +29,7 @@ from doorstep_geofences import (
     judge,
     judge_cell,
 )
+from doorstep_server.callers import Caller
 from doorstep_server.check_ins import travel
 from doorstep_server.check_ins.claim import Claim, is_random
 from doorstep_server.check_ins.exact import with_exact
@@ -39,7 +39,6 @@ from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import cells, labels
-from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Judged, Minimized, minimize
 from doorstep_server.privacy.policy import Purpose
@@ -52,18 +51,6 @@ JUDGED_AT_ONCE = 16
 T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """The authenticated device that checks in."""
-
-    tenant_id: UUID
-    kid: str
-    device_id: UUID
-    subject_id: UUID
-    subject_keys: SubjectKeys = field(repr=False)
-    groups: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,10 @@ _WAIT_S = 5.0
 
 
 class FileEntries(Entries):
-    """A file, opened for each call: nothing is cached here."""
+    """A file, opened for each call: nothing is cached here.
+
+    Without a write-ahead log: whoever reads makes no file, so keys are found on a full disk, too.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,7 +56,7 @@ class FileEntries(Entries):
 
     def remove(self) -> None:
         """Remove the file."""
-        for ending in ("", "-wal", "-shm"):
+        for ending in ("", "-journal"):
             self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
     def head(self) -> Head:
@@ -104,25 +107,19 @@ class FileEntries(Entries):
         return True
 
     def destroy(self, names: Collection[EntryName], *, counted: bool) -> None:
-        """Overwritten in the file, and the write-ahead log is emptied."""
+        """Overwritten in the file; the journal of before is removed with the commit."""
         statement = f"DELETE FROM keyring_entries WHERE {_ONE}"  # noqa: S608
         with self._connection() as connection:
             for name in names:
                 connection.execute(statement, name)
             _count(connection, counted=counted)
-        with self._connection() as connection:
-            connection.commit()
-            # it waits for others that read or write
-            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise unreadable("SQLITE_BUSY")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self._path, timeout=_WAIT_S)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            # the removal of the journal is what commits: it is to be on the disk as well
+            connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA secure_delete = ON")
             with connection:
                 yield connection

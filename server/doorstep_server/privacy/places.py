@@ -12,8 +12,7 @@ FILES = {
     "doorstep.db.part-wal": "the newest changes of that",
     "doorstep.db.part-shm": "where in the file of the newest changes each page of that is",
     "keyring.db": "the keyring",
-    "keyring.db-wal": "the newest changes of the keyring, until they are moved into it",
-    "keyring.db-shm": "where in the file of the newest changes each page of the keyring is",
+    "keyring.db-journal": "pages of the keyring as they were, while it is being changed",
     "keyring.root": "the secret without which nothing in the keyring can be read",
     "demo-server.log": "what the demo's server logs",
 }
