@@ -236,13 +236,24 @@ class Canaries:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.all: list[Canary] = []
+        # how the numbers begin that were drawn
+        self._begun: set[str] = set()
+
+    def _drawn(self, low: float, high: float) -> float:
+        """A number that begins as none before it: one is not to be taken for another."""
+        while True:
+            value = self.random.uniform(low, high)
+            begins = _decimal_texts(abs(value))
+            if self._begun.isdisjoint(begins):
+                self._begun |= begins
+                return value
 
     def add(self, kind: Kind, sent: str, spellings: Iterable[Spelling]) -> None:
         self.all.append(Canary(kind, sent, tuple(spellings)))
 
     def number(self, kind: Kind, sent: str, low: float, high: float) -> float:
         """A number with all the digits that a double has, none of them by chance a round one."""
-        value = self.random.uniform(low, high)
+        value = self._drawn(low, high)
         self.add(kind, sent, of_number(value))
         return value
 
@@ -250,7 +261,7 @@ class Canaries:
         self, sent: str, around: tuple[float, float], reach: float, kind: Kind = Kind.POSITION
     ) -> dict[str, float]:
         """A position near another, as the members of a fix."""
-        lat, lon = (self.random.uniform(at - reach, at + reach) for at in around)
+        lat, lon = (self._drawn(at - reach, at + reach) for at in around)
         self.position(sent, lat, lon, kind)
         return {"lat": lat, "lon": lon}
 
