@@ -37,6 +37,7 @@ class Site:
     groups: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
     _area: Area | None = field(default=None, init=False, repr=False)
+    _bounds: Bounds | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tolerance_m <= MAX_TOLERANCE_M:
@@ -57,8 +58,11 @@ class Site:
 
     @property
     def bounds(self) -> Bounds:
-        """The box around the area."""
-        return Bounds.of(self.geofence, self.tolerance_m)
+        """The box around the area; made when first asked for."""
+        if self._bounds is None:
+            object.__setattr__(self, "_bounds", Bounds.of(self.geofence, self.tolerance_m))
+        assert self._bounds is not None
+        return self._bounds
 
     def admits(self, groups: frozenset[str], purpose: str) -> bool:
         """Whether somebody of these groups may check in here for this purpose."""

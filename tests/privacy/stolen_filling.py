@@ -310,11 +310,8 @@ class Filler:
             sent_at=START + instant_of(visit.sent_s),
             permission_epoch=0,
         )
-        arrival = Arrival(
-            caller=filled.callers[visit.person],
-            claim=claim,
-            received_at=START + instant_of(visit.sent_s),
-        )
+        sent_at = START + instant_of(visit.sent_s)
+        arrival = Arrival.of(filled.policy, filled.callers[visit.person], claim, sent_at)
         filled.owners[claim.id.bytes] = visit.person
         [proposal] = propose(filled.policy, [arrival], judge_claims(filled.policy, [arrival]))
         return proposal

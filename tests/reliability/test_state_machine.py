@@ -859,13 +859,13 @@ def _sealed_devices(connection: Connection) -> dict[UUID, bytes]:
 
 
 def _values(value: CheckInRecord | Receipt | Tally) -> list[Any]:
-    return [getattr(value, name) for name in value.__slots__]
+    return [getattr(value, name) for name in value.__struct_fields__]
 
 
 def _columns(table: Table, kind: type[CheckInRecord | Receipt | Tally]) -> list[Column[Any]]:
     """As in the model: the tenant, then what the value has."""
-    assert {c.name for c in table.c} - {"count", "token"} == {"tenant_id", *kind.__slots__}
-    return [table.c[name] for name in ("tenant_id", *kind.__slots__)]
+    assert {c.name for c in table.c} - {"count", "token"} == {"tenant_id", *kind.__struct_fields__}
+    return [table.c[name] for name in ("tenant_id", *kind.__struct_fields__)]
 
 
 def _contents(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:

@@ -152,8 +152,9 @@ def proposed(tenant: Tenancy, phone: Phone) -> Callable[[int], list[Proposal]]:
     keys, subject_keys = tenant.keys, tenant.keys_of(phone.subject_id)
 
     def one() -> Proposal:
+        check_in_id = uuid4()
         judged = Judged(
-            id=uuid4(),
+            id=check_in_id,
             subject_id=UUID(phone.subject_id),
             subject_keys=subject_keys,
             purpose=FIRST_PURPOSE,
@@ -165,6 +166,7 @@ def proposed(tenant: Tenancy, phone: Phone) -> Callable[[int], list[Proposal]]:
             exact=None,
             captured_at=NOON,
             received_at=NOON,
+            receipt_key=labels.receipt_key(keys, check_in_id),
             digest=b"\0\0",
         )
         return Proposal(
@@ -173,7 +175,7 @@ def proposed(tenant: Tenancy, phone: Phone) -> Callable[[int], list[Proposal]]:
             subject_keys=subject_keys,
             kid=phone.token.split("_")[1],
             id=judged.id,
-            receipt_key=labels.receipt_key(keys, judged.id),
+            receipt_key=judged.receipt_key,
             digest=judged.digest,
             epoch=None,
             age_s=0.0,

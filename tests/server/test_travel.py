@@ -1,6 +1,7 @@
 """Place-to-place speed: who cannot have come here from where they last were is doubted."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -389,6 +390,7 @@ def accepted(person: int, at: datetime = NOON, *, late: timedelta = timedelta())
         exact=None,
         captured_at=at - late,
         received_at=at,
+        receipt_key=os.urandom(16),
         digest=b"",
     )
 

@@ -172,7 +172,7 @@ async def _check_in(
     services: Services, policy: Policy, caller: Caller, claims: list[Claim]
 ) -> list[Result]:
     received_at = services.now()
-    arrivals = [Arrival(caller=caller, claim=c, received_at=received_at) for c in claims]
+    arrivals = [Arrival.of(policy, caller, claim, received_at) for claim in claims]
     return await flow.check_in(services.way, policy, arrivals)
 
 

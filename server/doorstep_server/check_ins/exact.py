@@ -8,13 +8,13 @@ in the database, its write-ahead log and its backups.
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
 
 from doorstep_geofences import Fix, Outcome
 from doorstep_server.keyring import Keyring

@@ -19,6 +19,7 @@ import msgspec
 
 from doorstep_geofences import (
     CaptureTimes,
+    Fix,
     Freshness,
     Question,
     Site,
@@ -40,7 +41,7 @@ from doorstep_server.keyring import Keyring
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import cells, labels
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import Judged, Minimized, minimize
+from doorstep_server.privacy.minimize import Judged, Minimized, Unprinted, minimize
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
 from doorstep_server.store.database import DatabaseUnavailable
@@ -53,13 +54,47 @@ T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
-    """A claim as it arrived: by whom and when."""
+class Arrival(Unprinted, frozen=True, kw_only=True):
+    """A claim as it arrived: by whom and when, with what is worked out of that once."""
 
     caller: Caller
     claim: Claim
     received_at: datetime
+    fix: Fix
+    age_s: float
+    is_skewed: bool
+    captured_at: datetime
+    #: None when the tenant has no such purpose
+    purpose: Purpose | None
+    receipt_key: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, policy: Policy, caller: Caller, claim: Claim, received_at: datetime) -> "Arrival":
+        """Of a claim that just arrived."""
+        times = CaptureTimes(
+            captured_at=claim.fix.captured_at,
+            received_at=received_at,
+            sent_at=claim.sent_at,
+            age_s=claim.age_s,
+        )
+        return cls(
+            caller=caller,
+            claim=claim,
+            received_at=received_at,
+            fix=claim.fix.fix(),
+            age_s=age_s(times),
+            is_skewed=is_skewed(times),
+            captured_at=captured_instant(times),
+            purpose=policy.purposes.get(claim.purpose),
+            receipt_key=labels.receipt_key(policy.keys, claim.id),
+            digest=_digest(policy, caller, claim),
+        )
+
+    @property
+    def has_no_sites(self) -> bool:
+        """Whether its purpose is about no sites."""
+        return self.purpose is not None and self.purpose.level is Level.CELL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +128,7 @@ async def _within_budget(way: Way, policy: Policy, arrivals: Sequence[Arrival]) 
     Not when the caller goes away: what is settled then is told to who asks with the same id.
     """
     claimants = [
-        None if _has_no_sites(policy, arrival) else claimant(arrival.caller, arrival.claim)
+        None if arrival.has_no_sites else claimant(arrival.caller, arrival.claim)
         for arrival in arrivals
     ]
 
@@ -118,7 +153,7 @@ async def _settled(
     except DatabaseUnavailable:
         return [Failed()] * len(arrivals)
     if policy.limits.max_level is Level.EXACT:
-        fixes = [arrival.claim.fix.fix() for arrival in arrivals]
+        fixes = [arrival.fix for arrival in arrivals]
         doubted = await with_exact(way.keyring, policy, doubted, fixes)
     proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
     results = await way.journal.append(proposals)
@@ -135,7 +170,7 @@ def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | s
     """The verdict on each claim, or the code of its refusal."""
     outcomes: list[Judged | str] = [_refusal(policy, a) or "" for a in arrivals]
     judged = [i for i, refusal in enumerate(outcomes) if not refusal]
-    in_cells = {i for i in judged if _has_no_sites(policy, arrivals[i])}
+    in_cells = {i for i in judged if arrivals[i].has_no_sites}
     at_sites = [i for i in judged if i not in in_cells]
     verdicts = judge([_question(arrivals[i]) for i in at_sites], policy.index)
     for i, verdict in zip(at_sites, verdicts, strict=True):
@@ -146,28 +181,21 @@ def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | s
     return outcomes
 
 
-def _has_no_sites(policy: Policy, arrival: Arrival) -> bool:
-    purpose = policy.purposes.get(arrival.claim.purpose)
-    return purpose is not None and purpose.level is Level.CELL
-
-
 def propose(
     policy: Policy, arrivals: Sequence[Arrival], judged: Sequence[Judged | str]
 ) -> list[Proposal]:
     """What each claim would write, or why it is refused. The fixes end in here."""
     return [
-        _proposal(policy, arrival, one if isinstance(one, str) else minimize(policy.keys, one))
+        _proposal(arrival, one if isinstance(one, str) else minimize(policy.keys, one))
         for arrival, one in zip(arrivals, judged, strict=True)
     ]
 
 
 def _refusal(policy: Policy, arrival: Arrival) -> str | None:
     """Why a claim is refused before it is judged: the code of a problem."""
-    claim = arrival.claim
-    purpose = policy.purposes.get(claim.purpose)
-    if purpose is None:
+    if arrival.purpose is None:
         return "purpose-unknown"
-    return _purpose_refusal(purpose, arrival) or _site_refusal(policy, arrival)
+    return _purpose_refusal(arrival.purpose, arrival) or _site_refusal(policy, arrival)
 
 
 def _purpose_refusal(purpose: Purpose, arrival: Arrival) -> str | None:
@@ -176,7 +204,7 @@ def _purpose_refusal(purpose: Purpose, arrival: Arrival) -> str | None:
     if purpose.requires_consent:
         # no consent can be recorded yet, so none was given
         return "consent-required"
-    if age_s(_times(arrival)) > purpose.max_age_s:
+    if arrival.age_s > purpose.max_age_s:
         return TOO_OLD
     return None
 
@@ -185,7 +213,7 @@ def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
     site_id = arrival.claim.site_id
     if site_id is None:
         return None
-    if _has_no_sites(policy, arrival):
+    if arrival.has_no_sites:
         return "site-not-taken"
     site = policy.index.get(site_id)
     if site is None:
@@ -196,44 +224,45 @@ def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
 
 
 def _question(arrival: Arrival) -> Question:
-    claim, times, groups = arrival.claim, _times(arrival), arrival.caller.groups
+    claim, groups = arrival.claim, arrival.caller.groups
 
     def admits(site: Site) -> bool:
         return site.admits(groups, claim.purpose)
 
     return Question(
-        fix=claim.fix.fix(),
+        fix=arrival.fix,
         site_id=claim.site_id,
         # an older one was queued by the app: how old it may be is the purpose's to say, and
         # whether its capture was permitted the epoch's
-        freshness=Freshness.SKEWED if is_skewed(times) else Freshness.FRESH,
+        freshness=Freshness.SKEWED if arrival.is_skewed else Freshness.FRESH,
         # closing time is that of the capture: a check-in may come in when the site has closed
-        at=captured_instant(times),
+        at=arrival.captured_at,
         admits=admits,
     )
 
 
 def _judged(policy: Policy, arrival: Arrival, verdict: Verdict) -> Judged:
-    claim, times = arrival.claim, _times(arrival)
-    in_cell = _has_no_sites(policy, arrival)
+    claim = arrival.claim
+    assert arrival.purpose is not None
     return Judged(
         id=claim.id,
         subject_id=arrival.caller.subject_id,
         subject_keys=arrival.caller.subject_keys,
-        purpose=policy.purposes[claim.purpose],
+        purpose=arrival.purpose,
         max_level=policy.limits.max_level,
         claimed_site_id=claim.site_id,
         action=claim.action,
         verdict=verdict,
-        cell=cells.cell_of(claim.fix.lat, claim.fix.lon) if in_cell else None,
+        cell=cells.cell_of(claim.fix.lat, claim.fix.lon) if arrival.has_no_sites else None,
         exact=None,
-        captured_at=None if is_skewed(times) else captured_instant(times),
+        captured_at=None if arrival.is_skewed else arrival.captured_at,
         received_at=arrival.received_at,
-        digest=_digest(policy, arrival),
+        receipt_key=arrival.receipt_key,
+        digest=arrival.digest,
     )
 
 
-def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Proposal:
+def _proposal(arrival: Arrival, outcome: Minimized | str) -> Proposal:
     claim, caller = arrival.claim, arrival.caller
     return Proposal(
         tenant_id=caller.tenant_id,
@@ -241,21 +270,21 @@ def _proposal(policy: Policy, arrival: Arrival, outcome: Minimized | str) -> Pro
         subject_keys=caller.subject_keys,
         kid=caller.kid,
         id=claim.id,
-        receipt_key=labels.receipt_key(policy.keys, claim.id),
-        digest=_digest(policy, arrival),
+        receipt_key=arrival.receipt_key,
+        digest=arrival.digest,
         epoch=claim.permission_epoch,
-        age_s=age_s(_times(arrival)),
-        purpose=claim.purpose if claim.purpose in policy.purposes else None,
+        age_s=arrival.age_s,
+        purpose=None if arrival.purpose is None else claim.purpose,
         received_at=arrival.received_at,
         outcome=outcome,
     )
 
 
-def _digest(policy: Policy, arrival: Arrival) -> bytes:
+def _digest(policy: Policy, caller: Caller, claim: Claim) -> bytes:
     """Of what makes a check-in this one and no other. What changes on a retry is left out."""
-    claim, fix = arrival.claim, arrival.claim.fix
+    fix = claim.fix
     content = (
-        arrival.caller.device_id.bytes,
+        caller.device_id.bytes,
         claim.purpose,
         claim.site_id.bytes if claim.site_id else None,
         claim.action,
@@ -266,14 +295,7 @@ def _digest(policy: Policy, arrival: Arrival) -> bytes:
         fix.mocked,
         fix.source,
     )
-    return labels.content_digest(policy.keys, msgspec.msgpack.encode(content))
+    return labels.content_digest(policy.keys, _packed.encode(content))
 
 
-def _times(arrival: Arrival) -> CaptureTimes:
-    claim = arrival.claim
-    return CaptureTimes(
-        captured_at=claim.fix.captured_at,
-        received_at=arrival.received_at,
-        sent_at=claim.sent_at,
-        age_s=claim.age_s,
-    )
+_packed = msgspec.msgpack.Encoder()

@@ -13,9 +13,11 @@ are asked. Two check-ins of one person that are under way at once do not see eac
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from doorstep_geofences import Bounds, Outcome, Reason, Verdict
 from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -116,19 +116,17 @@ class FileEntries(Entries):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self._path, timeout=_WAIT_S)
         try:
-            # the removal of the journal is what commits: it is to be on the disk as well
-            connection.execute("PRAGMA synchronous = EXTRA")
-            connection.execute("PRAGMA secure_delete = ON")
-            with connection:
-                yield connection
+            with closing(sqlite3.connect(self._path, timeout=_WAIT_S)) as connection:
+                # the removal of the journal is what commits: it is to be on the disk as well
+                connection.execute("PRAGMA synchronous = EXTRA")
+                connection.execute("PRAGMA secure_delete = ON")
+                with connection:
+                    yield connection
         except sqlite3.IntegrityError:
             raise _Taken from None
         except sqlite3.DatabaseError as error:
             raise unreadable(getattr(error, "sqlite_errorname", "no database")) from None
-        finally:
-            connection.close()
 
 
 class _Taken(Exception):

@@ -1,7 +1,7 @@
 """A check-in as it is kept under a legal hold: sealed under its key, with who it is about."""
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from doorstep_server.privacy.seals import BrokenSeal
 
 _NONCE_BYTES = 12
 #: what a row says, without what sealed its subject before
-_KEPT = tuple(f.name for f in fields(CheckInRecord) if f.name != "sealed")
+_KEPT = tuple(name for name in CheckInRecord.__struct_fields__ if name != "sealed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

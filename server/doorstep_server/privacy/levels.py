@@ -14,7 +14,10 @@ class Level(StrEnum):
     @property
     def rank(self) -> int:
         """From nothing to everything."""
-        return list(Level).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {level: rank for rank, level in enumerate(Level)}
 
 
 def least(*levels: Level) -> Level:

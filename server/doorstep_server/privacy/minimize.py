@@ -4,15 +4,15 @@ None of the records here has a slot for a coordinate, a distance, an accuracy or
 is not named here cannot be stored, whatever the code behind it does.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from doorstep_geofences import Outcome, Reason, Verdict
-from doorstep_server.privacy import labels, seals
+from doorstep_server.privacy import seals
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.levels import Level, least
 from doorstep_server.privacy.policy import Purpose
@@ -29,20 +29,26 @@ CELL_TIME_PRECISION_S = 3_600
 EXACT_DAYS = 2
 
 
+class Unprinted(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of a person's, made for each check-in: quick to make, and never written out."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
 class Evidence(StrEnum):
     """What a check-in rests on. QR codes, second persons and device-judged ones come later."""
 
     GPS = "gps"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckInRecord:
+class CheckInRecord(Unprinted, frozen=True, kw_only=True):
     """A stored check-in: every column of its row but the tenant and the token."""
 
     id: UUID
     expires_on: date
     #: who it is about, for the controller
-    sealed: bytes = field(repr=False)
+    sealed: bytes
     purpose: str
     policy_version: int
     legal_basis: str
@@ -73,8 +79,7 @@ class Unstored(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
+class Tally(Unprinted, frozen=True, kw_only=True):
     """What is counted where nothing is stored: how often, on which day, for which reason."""
 
     purpose: str
@@ -82,8 +87,7 @@ class Tally:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Receipt:
+class Receipt(Unprinted, frozen=True, kw_only=True):
     """What lets a retry be answered with the same answer."""
 
     key: bytes
@@ -95,18 +99,16 @@ class Receipt:
     sealed: bytes | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExactPosition:
+class ExactPosition(Unprinted, frozen=True, kw_only=True):
     """Where exactly somebody was, for disputes: sealed under a key that is soon destroyed."""
 
     id: UUID
     #: from this day on nobody can read it
     expires_on: date
-    sealed: bytes = field(repr=False)
+    sealed: bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Minimized:
+class Minimized(Unprinted, frozen=True, kw_only=True):
     """Everything that is written for one check-in: its receipt, and a record or a tally."""
 
     receipt: Receipt
@@ -123,13 +125,12 @@ class Minimized:
         return replace(self, exact=None, record=replace(self.record, level=Level.SITE))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class Judged(Unprinted, frozen=True, kw_only=True):
     """A judged check-in on its way to storage: the verdict in place of the fix."""
 
     id: UUID
     subject_id: UUID
-    subject_keys: SubjectKeys = field(repr=False)
+    subject_keys: SubjectKeys
     purpose: Purpose
     #: the most that the tenant lets be stored
     max_level: Level
@@ -139,10 +140,12 @@ class Judged:
     #: the cell of the fix, for a purpose without sites
     cell: int | None
     #: the sealed fix, for a purpose that keeps it
-    exact: bytes | None = field(repr=False)
+    exact: bytes | None
     #: None when the device's clock was wrong
     captured_at: datetime | None
     received_at: datetime
+    #: where its receipt lies
+    receipt_key: bytes
     #: of the content, to notice an id used again for another
     digest: bytes
 
@@ -154,7 +157,7 @@ def minimize(keys: TenantKeys, judged: Judged) -> Minimized:
         return _counted(keys, judged)
     record = _record(keys, judged, level)
     return Minimized(
-        receipt=_receipt(keys, judged, record_expires_on=record.expires_on, sealed=None),
+        receipt=_receipt(judged, record_expires_on=record.expires_on, sealed=None),
         record=record,
         tokens=TokenSeries(judged.subject_keys, record.purpose, record.expires_on),
         exact=_exact(judged) if level is Level.EXACT else None,
@@ -193,7 +196,7 @@ def _counted(keys: TenantKeys, judged: Judged) -> Minimized:
     unstored = _unstored(judged)
     sealed = seal_unstored(keys, judged.id, unstored)
     return Minimized(
-        receipt=_receipt(keys, judged, record_expires_on=None, sealed=sealed),
+        receipt=_receipt(judged, record_expires_on=None, sealed=sealed),
         record=None,
         tokens=None,
         exact=None,
@@ -280,11 +283,9 @@ def _unstored(judged: Judged) -> Unstored:
     )
 
 
-def _receipt(
-    keys: TenantKeys, judged: Judged, *, record_expires_on: date | None, sealed: bytes | None
-) -> Receipt:
+def _receipt(judged: Judged, *, record_expires_on: date | None, sealed: bytes | None) -> Receipt:
     return Receipt(
-        key=labels.receipt_key(keys, judged.id),
+        key=judged.receipt_key,
         digest=judged.digest,
         expires_on=_day(judged.received_at) + timedelta(days=RECEIPT_DAYS),
         record_expires_on=record_expires_on,

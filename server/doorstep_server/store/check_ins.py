@@ -31,6 +31,7 @@ from doorstep_server.privacy.minimize import (
     Minimized,
     Receipt,
     Tally,
+    Unprinted,
 )
 from doorstep_server.privacy.permission import Permission
 from doorstep_server.privacy.personal import (
@@ -51,15 +52,14 @@ T = TypeVar("T")
 _REASONS = {reason.value: reason for reason in Reason}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
+class Proposal(Unprinted, frozen=True, kw_only=True):
     """What one check-in would write, if the transaction permits it."""
 
     tenant_id: UUID
     subject_id: UUID
-    subject_keys: SubjectKeys = field(repr=False)
+    subject_keys: SubjectKeys
     #: the token that it came with
-    kid: str = field(repr=False)
+    kid: str
     id: UUID
     receipt_key: bytes
     digest: bytes
@@ -79,8 +79,7 @@ class Proposal:
         return self.received_at.date()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settled:
+class Settled(Unprinted, frozen=True, kw_only=True):
     """What became of a proposal that was answered: now, or when its id was first used."""
 
     receipt: Receipt
@@ -89,8 +88,7 @@ class Settled:
     replayed: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class Refused(Unprinted, frozen=True, kw_only=True):
     """A proposal that left nothing behind but a count."""
 
     code: str
@@ -280,7 +278,10 @@ _BY_ID = itemgetter("tenant_id", "id")
 
 def _row(tenant_id: UUID, value: CheckInRecord | Receipt | ExactPosition | Tally) -> dict[str, Any]:
     """Columns are named as the fields are: what has no field cannot be written."""
-    return {"tenant_id": tenant_id, **{name: getattr(value, name) for name in value.__slots__}}
+    return {
+        "tenant_id": tenant_id,
+        **{name: getattr(value, name) for name in value.__struct_fields__},
+    }
 
 
 def _counting(dialect: str) -> Insert:
