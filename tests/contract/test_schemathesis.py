@@ -34,7 +34,7 @@ from doorstep_server.asgi import logged, patient
 from world import DATABASES, INSIDE, Phone, Tenancy, World
 
 #: for each route; the coverage phase makes as many cases as the description has corners
-EXAMPLES = int(os.environ.get("DOORSTEP_FUZZ_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("DOORSTEP_FUZZ_EXAMPLES", "6"))
 #: a scenario whose repetition went otherwise ends the stateful phase: the world remembers. So many
 #: examples are drawn in rounds, each with its own seed
 ROUND = 25

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import hypothesis
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
@@ -241,7 +242,7 @@ class Model:
         record = before.settled.record
         if record is not None and record.expires_on <= proposal.day:
             return Refused(code="too-old")
-        return replace(before.settled, replayed=True)
+        return msgspec.structs.replace(before.settled, replayed=True)
 
     def _take(
         self, device: ModelDevice, proposal: Proposal, minimized: Minimized

@@ -45,7 +45,7 @@ from doorstep_server.store.tokens import NextNumbers
 from postgres import WITHIN_S, wait_until
 from world import DATABASES, NOON, behind, initialized
 
-RACES = 500
+RACES = 150
 
 
 @pytest.mark.parametrize("kind", DATABASES)

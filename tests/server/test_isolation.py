@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import (
     Connection,
     Integer,
+    bindparam,
     column,
     delete,
     insert,
@@ -27,7 +28,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import doorstep_server.store
 from doorstep_server.store import tenants as tenant_functions
+from doorstep_server.store.columns import Id
 from doorstep_server.store.isolation import TenantNotNamed
+from doorstep_server.store.prepared import Prepared, among, uuid_of
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 from doorstep_server.store.schema import (
     changes,
@@ -191,6 +194,36 @@ def test_of_many_rows_each_must_be_within_reach(world: World) -> None:
         world.services.database.write_now(Reach.of(MINE), lambda c: c.execute(insert(sites), rows))
 
 
+def _sites_of(dialect: str) -> Any:
+    mine = sites.c.tenant_id == bindparam("tenant_id", type_=Id)
+    return select(sites.c.site_id).where(mine, among(sites.c.external_id, "names", dialect))
+
+
+def test_what_is_prepared_stays_within_reach_as_well(world: World) -> None:
+    database, looking, adding = world.services.database, Prepared(_sites_of), Prepared(_adding)
+    new = {**SITE, "site_id": uuid4(), "external_id": "first", "active": True, "changed": 1}
+
+    def look(tenant_id: UUID) -> Callable[[Connection], Any]:
+        values = {"tenant_id": tenant_id, "names": ["first", "second"]}
+        return lambda c: [uuid_of(i) for (i,) in looking.rows(c, values, "names")]
+
+    database.write_now(Reach.of(MINE), lambda c: adding.write(c, [new]))
+    assert database.read_now(Reach.of(MINE), look(MINE)) == [new["site_id"]]
+    assert database.read_now(Reach.of(MINE, THEIRS), look(THEIRS)) == []
+    with pytest.raises(TenantNotNamed):
+        database.read_now(Reach.of(MINE), look(THEIRS))
+    of_both = [{**new, "site_id": uuid4()}, {**new, "site_id": uuid4(), "tenant_id": THEIRS}]
+    with pytest.raises(TenantNotNamed):
+        database.write_now(Reach.of(MINE), lambda c: adding.write(c, of_both))
+    naming_nobody = Prepared(lambda _: select(sites.c.site_id))
+    with pytest.raises(TenantNotNamed):
+        database.read_now(Reach.of(MINE), lambda c: naming_nobody.rows(c, {"tenant_id": MINE}))
+
+
+def _adding(_: str) -> Any:
+    return insert(sites)
+
+
 def test_without_a_reach_nothing_is_within(world: World) -> None:
     with pytest.raises(TenantNotNamed):
         world.services.database.read_now(NOTHING, lambda c: c.execute(NAMED["select"]()))
@@ -220,12 +253,14 @@ def test_the_list_of_tenants_is_for_the_operator_and_a_handle_for_who_shows_it(
 
 #: what speaks SQL as text: nothing of it touches rows of tenants but to lock, to make and to drop;
 #: and `site_rows`, which puts the tenant that it is given into every row. `scrubbing` writes whole
-#: tables into new files: it reads no row of any
+#: tables into new files: it reads no row of any; `prepared` runs what it compiled itself, and looks
+#: at it as `isolation` does
 AS_TEXT = {
     "grants",
     "locks",
     "migrate",
     "postgres",
+    "prepared",
     "reach",
     "retention",
     "scrubbing",

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, cast
 from uuid import UUID, uuid4
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from doorstep_geofences import Bounds, Geofence, Reason, Site, SiteIndex, Verdict
 from doorstep_geofences.travel import is_implausible

@@ -15,7 +15,18 @@ from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Date, Insert, Row, delete, insert, literal, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Date,
+    Insert,
+    Row,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
@@ -44,6 +55,7 @@ from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
+from doorstep_server.store.prepared import Prepared, among, date_of, in_lists
 from doorstep_server.store.schema import check_ins, exact_positions, receipts, tallies
 from doorstep_server.store.tokens import NextNumbers, next_tokens, rows_of
 
@@ -250,17 +262,13 @@ class _Writes:
     def execute(self, connection: Connection, numbers: NextNumbers) -> None:
         """Write them."""
         for statement, rows, key in (
-            (insert(check_ins), self._check_ins(connection, numbers), _BY_ID),
-            (insert(receipts), self._receipts, itemgetter("tenant_id", "key")),
-            (insert(exact_positions), self._exact, _BY_ID),
-            (
-                _counting(connection.dialect.name),
-                self._tallies,
-                itemgetter("tenant_id", "day", "purpose", "reason"),
-            ),
+            (_INSERT_CHECK_INS, self._check_ins(connection, numbers), _by_id),
+            (_INSERT_RECEIPTS, self._receipts, _by_key),
+            (_INSERT_EXACT, self._exact, _by_id),
+            (_COUNT, self._tallies, itemgetter("tenant_id", "day", "purpose", "reason")),
         ):
             if rows:
-                connection.execute(statement, sorted(rows, key=key))
+                statement.write(connection, sorted(rows, key=key))
 
     def _check_ins(self, connection: Connection, numbers: NextNumbers) -> list[dict[str, Any]]:
         """The rows of check-ins, each with the next token of its person's."""
@@ -273,7 +281,13 @@ class _Writes:
         ]
 
 
-_BY_ID = itemgetter("tenant_id", "id")
+def _by_id(row: dict[str, Any]) -> tuple[bytes, bytes]:
+    # bytes are compared faster than ids are
+    return row["tenant_id"].bytes, row["id"].bytes
+
+
+def _by_key(row: dict[str, Any]) -> tuple[bytes, bytes]:
+    return row["tenant_id"].bytes, row["key"]
 
 
 def _row(tenant_id: UUID, value: CheckInRecord | Receipt | ExactPosition | Tally) -> dict[str, Any]:
@@ -294,17 +308,45 @@ def _counting(dialect: str) -> Insert:
     return added
 
 
-def _receipts(
-    connection: Connection, tenant_id: UUID, keys: Sequence[bytes]
-) -> dict[bytes, Receipt]:
-    query = select(
+_INSERT_CHECK_INS = Prepared(lambda _: insert(check_ins))
+_INSERT_RECEIPTS = Prepared(lambda _: insert(receipts))
+_INSERT_EXACT = Prepared(lambda _: insert(exact_positions))
+_COUNT = Prepared(_counting)
+
+
+_RECEIPTS = Prepared(
+    lambda dialect: select(
         receipts.c.key,
         receipts.c.digest,
         receipts.c.expires_on,
         receipts.c.record_expires_on,
         receipts.c.sealed,
-    ).where(receipts.c.tenant_id == tenant_id, receipts.c.key.in_(keys))
-    return {row["key"]: Receipt(**row) for row in connection.execute(query).mappings()}
+    ).where(
+        receipts.c.tenant_id == bindparam("tenant_id", type_=Id),
+        among(receipts.c.key, "keys", dialect),
+    )
+)
+
+
+def _receipts(
+    connection: Connection, tenant_id: UUID, keys: Sequence[bytes]
+) -> dict[bytes, Receipt]:
+    found = {}
+    for some in in_lists(keys):
+        values = {"tenant_id": tenant_id, "keys": some}
+        for key, digest, expires_on, record_expires_on, sealed in _RECEIPTS.rows(
+            connection, values, "keys"
+        ):
+            day = date_of(expires_on)
+            assert day is not None, "every receipt expires"
+            found[key] = Receipt(
+                key=key,
+                digest=digest,
+                expires_on=day,
+                record_expires_on=date_of(record_expires_on),
+                sealed=sealed,
+            )
+    return found
 
 
 def _records(

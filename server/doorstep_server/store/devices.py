@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from doorstep_server.store import locks
+from doorstep_server.store.columns import Id
+from doorstep_server.store.prepared import Prepared, among, in_lists, uuid_of
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
 
@@ -161,9 +163,20 @@ def remove_of(connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUI
     connection.execute(delete(devices).where(mine, devices.c.device_id.in_(device_ids)))
 
 
-def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> dict[str, Standing]:
-    """How the devices behind these tokens stand now. A token that no longer exists is missing."""
-    query = (
+def _same_subject() -> Any:
+    return (subjects.c.tenant_id == devices.c.tenant_id) & (
+        subjects.c.subject_id == devices.c.subject_id
+    )
+
+
+def _same_device() -> Any:
+    return (device_tokens.c.tenant_id == devices.c.tenant_id) & (
+        device_tokens.c.device_id == devices.c.device_id
+    )
+
+
+_STANDINGS = Prepared(
+    lambda dialect: (
         select(
             device_tokens.c.kid,
             devices.c.device_id,
@@ -175,22 +188,32 @@ def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> d
         .join_from(device_tokens, devices, _same_device())
         .join(subjects, _same_subject())
         .where(
-            device_tokens.c.tenant_id == tenant_id,
-            devices.c.tenant_id == tenant_id,
-            subjects.c.tenant_id == tenant_id,
-            device_tokens.c.kid.in_(kids),
+            *(
+                table.c.tenant_id == bindparam("tenant_id", type_=Id)
+                for table in (device_tokens, devices, subjects)
+            ),
+            among(device_tokens.c.kid, "kids", dialect),
         )
     )
-    return {
-        row.kid: Standing(
-            device_id=row.device_id,
-            subject_id=row.subject_id,
-            revoked=row.revoked,
-            device_sealed=row.device_sealed,
-            subject_sealed=row.subject_sealed,
-        )
-        for row in connection.execute(query)
-    }
+)
+
+
+def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> dict[str, Standing]:
+    """How the devices behind these tokens stand now. A token that no longer exists is missing."""
+    found = {}
+    for some in in_lists(kids):
+        values = {"tenant_id": tenant_id, "kids": some}
+        for kid, device_id, subject_id, revoked, device_sealed, subject_sealed in _STANDINGS.rows(
+            connection, values, "kids"
+        ):
+            found[kid] = Standing(
+                device_id=uuid_of(device_id),
+                subject_id=uuid_of(subject_id),
+                revoked=bool(revoked),
+                device_sealed=device_sealed,
+                subject_sealed=subject_sealed,
+            )
+    return found
 
 
 def add_token(connection: Connection, tenant_id: UUID, token: Token) -> None:
@@ -260,18 +283,6 @@ def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | Non
     )
     row = connection.execute(query).mappings().first()
     return Token(**row) if row else None
-
-
-def _same_subject() -> Any:
-    return (subjects.c.tenant_id == devices.c.tenant_id) & (
-        subjects.c.subject_id == devices.c.subject_id
-    )
-
-
-def _same_device() -> Any:
-    return (device_tokens.c.tenant_id == devices.c.tenant_id) & (
-        device_tokens.c.device_id == devices.c.device_id
-    )
 
 
 def _devices(tenant_id: UUID) -> Select[Any]:

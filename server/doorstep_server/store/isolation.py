@@ -62,7 +62,7 @@ class _By(Enum):
 
 
 #: how, and the bound parameter that says it
-_Naming = tuple[_By, str]
+Naming = tuple[_By, str]
 
 
 def enforce(engine: Engine) -> None:
@@ -70,7 +70,7 @@ def enforce(engine: Engine) -> None:
     event.listen(engine, "before_cursor_execute", _check)
 
 
-_known: WeakKeyDictionary[SQLCompiler, tuple[_Naming, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[SQLCompiler, tuple[Naming, ...]] = WeakKeyDictionary()
 
 
 def _check(connection: Connection, _: Any, __: str, ___: Any, context: Any, ____: bool) -> None:  # noqa: FBT001
@@ -78,18 +78,32 @@ def _check(connection: Connection, _: Any, __: str, ___: Any, context: Any, ____
     # what was not compiled from an expression is ours: transaction control, pragmas, DDL
     if not isinstance(compiled, SQLCompiler) or type(compiled.statement) is TextClause:
         return
+    if reach_of(connection).owner:
+        return
+    found = _known.get(compiled)
+    if found is None:
+        found = _known[compiled] = namings(compiled)
+    for parameters in context.compiled_parameters:
+        require_within(connection, found, parameters)
+
+
+def namings(compiled: SQLCompiler) -> tuple[Naming, ...]:
+    """How a statement says whose rows it touches. Raises `TenantNotNamed` where it does not."""
+    return tuple(_namings(compiled))
+
+
+def require_within(
+    connection: Connection, found: Iterable[Naming], parameters: dict[str, Any]
+) -> None:
+    """Raise `TenantNotNamed` unless a statement stays within its transaction's reach."""
     reach = reach_of(connection)
     if reach.owner:
         return
-    namings = _known.get(compiled)
-    if namings is None:
-        namings = _known[compiled] = tuple(_namings(compiled))
-    for parameters in context.compiled_parameters:
-        for naming in namings:
-            _require_within(reach, naming, parameters)
+    for naming in found:
+        _require_within(reach, naming, parameters)
 
 
-def _require_within(reach: Reach, naming: _Naming, parameters: dict[str, Any]) -> None:
+def _require_within(reach: Reach, naming: Naming, parameters: dict[str, Any]) -> None:
     by, name = naming
     if by is _By.NOTHING:
         within = reach.directory
@@ -111,7 +125,7 @@ def _expanded(parameters: dict[str, Any], name: str) -> Iterator[UUID]:
         yield parameters[f"{name}_{number}"]
 
 
-def _namings(compiled: SQLCompiler) -> Iterator[_Naming]:
+def _namings(compiled: SQLCompiler) -> Iterator[Naming]:
     """What each part of a statement names. Raises `TenantNotNamed` for one that names nothing."""
     statement: Any = compiled.statement
     if not isinstance(statement, Select | CompoundSelect | Insert | Update | Delete):
@@ -167,7 +181,7 @@ def _tables(select: Select[Any]) -> Iterator[TableClause]:
 
 def _conditions(
     compiled: SQLCompiler, tables: Iterable[Any], where: ColumnElement[Any] | None
-) -> Iterator[_Naming]:
+) -> Iterator[Naming]:
     said = {clause.left: clause for clause in _said(where)}
     for table in tables:
         if "tenant_id" not in table.c:

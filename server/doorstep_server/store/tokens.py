@@ -7,13 +7,16 @@ by asking for the first few, and for more while there are more.
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from doorstep_server.privacy.unlinkable import TokenSeries
+from doorstep_server.store.columns import Id
+from doorstep_server.store.prepared import Prepared, among, in_lists
 from doorstep_server.store.schema import check_ins
 
 #: tokens asked for in one statement: SQLite takes 32,766 values
@@ -61,6 +64,21 @@ class NextNumbers:
             self._known.popitem(last=False)
 
 
+@dataclass(slots=True)
+class _Search:
+    """For the next free number of one person's series."""
+
+    tenant_id: UUID
+    series: TokenSeries
+    #: the token of number 0
+    first: bytes
+    #: no lower one is free
+    number: int
+    #: how many of the next ones are asked for at once
+    asked: int
+    found: int = 0
+
+
 def next_tokens(
     connection: Connection, wanted: Sequence[_Wanted], numbers: NextNumbers
 ) -> list[bytes]:
@@ -68,39 +86,68 @@ def next_tokens(
 
     Another process may take the same at the same time: then the unique index refuses one of them.
     """
-    firsts = {one: one[1].token(0) for one in dict.fromkeys(wanted)}
-    free = {one: numbers.guess(one[0], first) for one, first in firsts.items()}
-    searched, asked = list(firsts), FIRST_ASKED
-    while searched:
-        found = _existing(connection, searched, free, asked)
-        for one in searched:
-            free[one] += found[one]
-        searched, asked = [one for one in searched if found[one] == asked], asked * 2
+    searches: dict[tuple[UUID, bytes], _Search] = {}
+    for_rows = []
+    for tenant_id, series in wanted:
+        first = series.token(0)
+        search = searches.get((tenant_id, first))
+        if search is None:
+            guess = numbers.guess(tenant_id, first)
+            # where this process gave out the last one, most often none came after it
+            asked = 1 if guess else FIRST_ASKED
+            search = searches[tenant_id, first] = _Search(tenant_id, series, first, guess, asked)
+        for_rows.append(search)
+    searching = list(searches.values())
+    while searching:
+        _look(connection, searching)
+        searching = [search for search in searching if search.found == search.asked]
+        for search in searches.values():
+            search.number += search.found
+            search.asked, search.found = max(search.asked * 2, FIRST_ASKED), 0
     tokens = []
-    for one in wanted:
-        tokens.append(one[1].token(free[one]))
-        free[one] += 1
-    for one, number in free.items():
-        numbers.stage(one[0], firsts[one], number)
+    for search in for_rows:
+        tokens.append(search.series.token(search.number))
+        search.number += 1
+    for search in searches.values():
+        numbers.stage(search.tenant_id, search.first, search.number)
     return tokens
 
 
-def _existing(
-    connection: Connection, searched: Sequence[_Wanted], start: dict[_Wanted, int], asked: int
-) -> Counter[_Wanted]:
-    """How many of the next tokens of each series there are: always the first ones."""
-    owners = {(one[0], one[1].token(start[one] + i)): one for one in searched for i in range(asked)}
-    counts: Counter[_Wanted] = Counter()
-    for tenant_id in {one[0] for one in searched}:
-        days = {one[1].expires_on for one in searched if one[0] == tenant_id}
-        tokens = [token for owner, token in owners if owner == tenant_id]
-        query = select(check_ins.c.token).where(
-            check_ins.c.tenant_id == tenant_id, *_days(connection, days)
-        )
-        for some in _batches(tokens):
-            there = connection.execute(query.where(check_ins.c.token.in_(some))).scalars()
-            counts.update(owners[tenant_id, token] for token in there)
-    return counts
+def _looking(dialect: str) -> Select[tuple[bytes]]:
+    mine = check_ins.c.tenant_id == bindparam("tenant_id", type_=Id)
+    theirs = among(check_ins.c.token, "tokens", dialect)
+    if dialect != "postgresql":
+        # a token alone says on which day its row expires
+        return select(check_ins.c.token).where(mine, theirs)
+    # which partitions there is to look into
+    days = check_ins.c.expires_on.between(bindparam("first_day"), bindparam("last_day"))
+    return select(check_ins.c.token).where(mine, theirs, days)
+
+
+_LOOK = Prepared(_looking)
+
+
+def _look(connection: Connection, searching: Sequence[_Search]) -> None:
+    """Count for each how many of the tokens asked for there are: always the first ones."""
+    owners: dict[tuple[UUID, bytes], _Search] = {}
+    by_tenant: dict[UUID, list[bytes]] = {}
+    for search in searching:
+        for i in range(search.asked):
+            number = search.number + i
+            token = search.series.token(number) if number else search.first
+            owners[search.tenant_id, token] = search
+            by_tenant.setdefault(search.tenant_id, []).append(token)
+    days = [search.series.expires_on for search in searching]
+    for tenant_id, tokens in by_tenant.items():
+        for some in in_lists(tokens):
+            values = {
+                "tenant_id": tenant_id,
+                "tokens": some,
+                "first_day": min(days),
+                "last_day": max(days),
+            }
+            for (token,) in _LOOK.rows(connection, values, "tokens"):
+                owners[tenant_id, token].found += 1
 
 
 def rows_of(
