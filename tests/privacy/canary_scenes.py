@@ -233,7 +233,7 @@ class Scene:
     def _settle_when_ready(self) -> None:
         with ThreadPoolExecutor(1) as aside:
             other = None if self.town.token else aside.submit(self.tenant, "Another")
-            self._wait_until_ready()
+            self.wait_until_ready()
             if other is not None:
                 self.town.settle(other.result(STARTED_WITHIN_S))
 
@@ -261,7 +261,8 @@ class Scene:
         kept = self.home / f"kept-{next(self._numbers)}"
         shutil.copytree(self.home, kept, ignore=shutil.ignore_patterns("kept-*"))
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Until the server would take check-ins."""
         assert self.process is not None
         deadline = time.monotonic() + STARTED_WITHIN_S
         ready = Ask("GET /health/ready", "GET", "/health/ready")
@@ -293,6 +294,8 @@ def life(scene: Scene) -> None:
             asks = list(canary_traffic.few(scene.town, fault.__name__))
             with fault(scene):
                 scene.send(asks)
+            # what the next one needs is made by the server
+            scene.wait_until_ready()
         die_at_work(scene, signal.SIGKILL)
 
 
