@@ -1,19 +1,10 @@
 """What can be wrong with a geofence, and what to do about it."""
 
-from enum import StrEnum
-from typing import Self
+from .advised import Advised
 
 
-class Flaw(StrEnum):
+class Flaw(Advised):
     """A stable code, with a sentence that tells the person what to do next."""
-
-    advice: str
-
-    def __new__(cls, code: str, advice: str) -> Self:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.advice = advice
-        return member
 
     MALFORMED = (
         "malformed",

@@ -12,8 +12,9 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
-from enum import StrEnum
 from typing import Any, Self
+
+from .advised import Advised
 
 #: In the order of datetime.weekday().
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -30,16 +31,8 @@ Span = tuple[int, int]
 Spans = tuple[Span, ...]
 
 
-class HoursFlaw(StrEnum):
+class HoursFlaw(Advised):
     """A stable code, with a sentence that tells the person what to do next."""
-
-    advice: str
-
-    def __new__(cls, code: str, advice: str) -> Self:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.advice = advice
-        return member
 
     MALFORMED = (
         "malformed",

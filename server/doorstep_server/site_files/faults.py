@@ -3,22 +3,12 @@
 What is wrong with a geofence itself is told by `doorstep_geofences.Flaw`.
 """
 
-from enum import StrEnum
-from typing import Self
-
 from doorstep_geofences import Flaw, RejectedFeature
+from doorstep_geofences.advised import Advised
 
 
-class Fault(StrEnum):
+class Fault(Advised):
     """A stable code, with a sentence that tells the person what to do next."""
-
-    advice: str
-
-    def __new__(cls, code: str, advice: str) -> Self:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.advice = advice
-        return member
 
     # -- of the whole file
     EMPTY = ("empty_file", "The file is empty. Export it again.")
