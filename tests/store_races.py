@@ -5,8 +5,8 @@
 `races.py` races over HTTP, as apps do; here the transactions themselves race, which is where the
 promise is kept, so that many more can be tried. Processes of their own commit groups of check-ins,
 as the journal does, of people to whom something happens just then: permission is withdrawn,
-processing is restricted, the device is revoked, the person is erased. When that transaction has
-been answered the person's rows are counted, and once more when everybody has long gone on to
+processing is restricted, the device is revoked, the person is erased. That transaction counts the
+person's rows before it commits, and they are counted once more when everybody has long gone on to
 others: there must not be one more.
 """
 
@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import insert
+
 import postgres
 from doorstep_geofences import Geofence, Reason, Site, Verdict
 from doorstep_server import credentials, deployment
-from doorstep_server.credentials import Kind
 from doorstep_server.deployment import FIRST_PURPOSE
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
@@ -47,12 +48,20 @@ from doorstep_server.privacy.personal import (
     seal_subject_details,
 )
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, check_ins, devices, locks, people, subjects
+from doorstep_server.store import (
+    Connection,
+    check_ins,
+    devices,
+    locks,
+    people,
+    schema,
+    subjects,
+    tenants,
+)
 from doorstep_server.store.check_ins import PersonRows, Proposal, Refused, commit_group
 from doorstep_server.store.database import Conflicted, Database, DatabaseUnavailable
-from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.people import Erasure
-from doorstep_server.store.reach import Reach
+from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.subjects import StoredSubject
 from doorstep_server.store.tokens import NextNumbers
 from world import DATABASES, initialized, on_postgres
@@ -224,15 +233,15 @@ async def race(database: Database, tenant: tuple[UUID, str], races: int, shared:
     figures, started = Figures(), time.monotonic()
     reach = Reach.of(tenant[0])
     before: dict[int, int] = {}
+    await database.write(reach, _adding([Person(n, *tenant) for n in range(AFTER)]))
     for number in range(races):
         if number % BATCH == 0:
             await _look_again(database, reach, tenant, before, figures)
-            batch = [Person(n, *tenant) for n in range(number, number + BATCH + AFTER)]
-            await database.write(reach, _adding(batch))
+            new = range(number + AFTER, number + AFTER + BATCH)
+            await database.write(reach, _adding([Person(n, *tenant) for n in new]))
         person, kind = Person(number, *tenant), KINDS[number % len(KINDS)]
         shared.now.value = number
-        await database.write(reach, _withdrawing(person, kind))
-        before[number] = await _rows(database, reach, person)
+        before[number] = await database.write(reach, _withdrawing(person, kind))
         figures.races[kind] += 1
     shared.now.value = races + 10 * AFTER
     await _look_again(database, reach, tenant, before, figures)
@@ -250,62 +259,65 @@ async def _look_again(
 ) -> None:
     # the last ones are still being tried: they are looked at with the next
     last = max(before, default=0) - BEFORE if before else 0
-    for number in [n for n in before if n < last or len(before) < BATCH]:
-        there = await _rows(database, reach, Person(number, *tenant))
-        was = before.pop(number)
+    persons = [Person(n, *tenant) for n in before if n < last or len(before) < BATCH]
+    there = await database.read(reach, lambda c: [_rows(c, person) for person in persons])
+    for person, now in zip(persons, there, strict=True):
+        was = before.pop(person.number)
         figures.rows += was
         figures.raced += bool(was)
-        figures.rows_after += there - was
+        figures.rows_after += now - was
 
 
-async def _rows(database: Database, reach: Reach, person: Person) -> int:
+def _rows(connection: Connection, person: Person) -> int:
     today = datetime.now(UTC).date() + timedelta(days=FIRST_PURPOSE.retention_days)
     rows = PersonRows(
         keys=person.keys,
         purposes=[FIRST_PURPOSE.name],
         expires_on=[today - timedelta(days=1), today],
     )
-    return len(await database.read(reach, lambda c: check_ins.of_person(c, person.tenant_id, rows)))
+    return len(check_ins.of_person(connection, person.tenant_id, rows))
 
 
-def _adding(batch: Sequence[Person]) -> Callable[[Connection], None]:
+def _adding(new: Sequence[Person]) -> Callable[[Connection], None]:
     def add(connection: Connection) -> None:
-        for person in batch:
-            _add(connection, person)
+        connection.execute(insert(schema.subjects), [_subject(person) for person in new])
+        connection.execute(insert(schema.devices), [_device(person) for person in new])
+        connection.execute(insert(schema.device_tokens), [_token(person) for person in new])
 
     return add
 
 
-def _add(connection: Connection, person: Person) -> None:
-    if subjects.find(connection, person.tenant_id, person.subject_id) is not None:
-        return
+def _subject(person: Person) -> dict[str, Any]:
     sealed = seal_subject_details(person.keys, person.subject_id, SubjectDetails())
-    subject = StoredSubject(subject_id=person.subject_id, sealed=sealed)
-    subjects.get_or_add(connection, person.tenant_id, subject)
-    device = Device(
-        device_id=person.device_id,
-        subject_id=person.subject_id,
-        installation_label=os.urandom(32),
-        sealed=seal_device_details(person.keys, person.device_id, person.details),
-        revoked=False,
-    )
-    devices.add(connection, person.tenant_id, device)
-    token = Token(
-        kid=person.kid,
-        secret_hash=credentials.secret_hash(
-            b"", credentials.new_credential(Kind.DEVICE_TOKEN, person.handle)
-        ),
-        fresh=False,
-        device_id=person.device_id,
-        subject_id=person.subject_id,
-    )
-    devices.add_token(connection, person.tenant_id, token)
+    return {"tenant_id": person.tenant_id, "subject_id": person.subject_id, "sealed": sealed}
 
 
-def _withdrawing(person: Person, kind: str) -> Callable[[Connection], Any]:
+def _device(person: Person) -> dict[str, Any]:
+    return {
+        "tenant_id": person.tenant_id,
+        "device_id": person.device_id,
+        "subject_id": person.subject_id,
+        "installation_label": os.urandom(32),
+        "sealed": seal_device_details(person.keys, person.device_id, person.details),
+        "revoked": False,
+    }
+
+
+def _token(person: Person) -> dict[str, Any]:
+    return {
+        "tenant_id": person.tenant_id,
+        "kid": person.kid,
+        "device_id": person.device_id,
+        "secret_hash": os.urandom(32),
+        "fresh": False,
+    }
+
+
+def _withdrawing(person: Person, kind: str) -> Callable[[Connection], int]:
+    """Withdraws; and says how many rows there are then."""
     tenant_id = person.tenant_id
 
-    def withdraw(connection: Connection) -> Any:
+    def withdraw(connection: Connection) -> int:
         # as the server does it: the lock first, and the answer after the commit
         locks.changing(connection, tenant_id, [person.subject_id])
         if kind == "denied":
@@ -326,6 +338,7 @@ def _withdrawing(person: Person, kind: str) -> Callable[[Connection], Any]:
             today = datetime.now(UTC).date()
             wanted = Erasure(erasure_id=uuid4(), subject_id=person.subject_id, asked_on=today)
             people.ask_erasure(connection, tenant_id, wanted)
+        return _rows(connection, person)
 
     return withdraw
 
@@ -337,6 +350,7 @@ def run(settings: Settings, races: int, seed: str) -> Figures:
     """In a deployment that is made for it."""
     new = initialized(settings)
     tenant = new.tenant.tenant_id, new.tenant.handle
+    _make_keys(settings, tenant[0])
     processes = multiprocessing.get_context("spawn")
     shared = Shared(*(processes.Value("q", 0) for _ in range(4)))
     writers = [
@@ -351,6 +365,16 @@ def run(settings: Settings, races: int, seed: str) -> Figures:
         shared.over.value = 1
         for writer in writers:
             writer.join()
+
+
+def _make_keys(settings: Settings, tenant_id: UUID) -> None:
+    """Those of today, and the database is told: else who opens it takes it for a restored copy, and
+    sweeps it of people who are not in the keyring, as none here is."""
+    database, keyring = deployment.open_deployment(settings)
+    with deployment.closed_after(database):
+        keyring.tenant(tenant_id, datetime.now(UTC).date())
+        generation = keyring.head().generation
+        database.write_now(NOTHING, lambda c: tenants.note_keyring(c, generation))
 
 
 async def _race(
