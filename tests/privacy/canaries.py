@@ -169,6 +169,8 @@ def of_credential(text: str) -> Iterator[Spelling]:
         yield Spelling(form, part.upper().encode())
     raw = bytes.fromhex(secret)
     yield Spelling("secret's bytes", raw[:16])
+    # without the quotes, which go by what is between them
+    yield Spelling("secret's bytes as Python shows them", repr(raw[:16])[2:-1].encode())
     yield from _of_base64("secret in base64", raw[:24])
     yield from hashed(text)
 

@@ -91,7 +91,7 @@ def planted(faults: Collection[Fault]) -> Iterator[None]:
     """What faults need of the code, while they are there."""
     first = TokenSeries.token
     patches = {
-        Fault.ARRIVAL_ORDER: patch.object(check_ins, "_BY_ID", lambda _: 0),
+        Fault.ARRIVAL_ORDER: patch.object(check_ins, "_by_id", lambda _: 0),
         Fault.REPEATED_SLOT: patch.object(TokenSeries, "token", lambda self, _: first(self, 0)),
         Fault.SAME_SEAL: patch.object(minimize, "seal_subject", _sealed_alike),
     }

@@ -281,6 +281,8 @@ GUARDS = (
         "settings print without URLs",
         partial(_show, "doorstep_server.settings", "Settings"),
         (_TEXTLESS,),
+        # on SQLite there is no password
+        databases=("postgresql",),
     ),
     Guard(
         "services-repr",
