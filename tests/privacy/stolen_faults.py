@@ -45,18 +45,15 @@ def plant(fault: Fault, connection: Connection) -> None:
         kind = "BLOB" if sqlite else "bytea"
         connection.execute(text(f"ALTER TABLE devices ADD COLUMN last_seen {kind}"))
     elif fault is Fault.REPEATED_SLOT:
-        _without_unique_tokens(connection, sqlite=sqlite)
+        _without_unique_tokens(connection)
     elif fault is Fault.ARRIVAL_ORDER and sqlite:
         _remake(connection, lambda made: made.replace("WITHOUT ROWID", ""))
 
 
-def _without_unique_tokens(connection: Connection, *, sqlite: bool) -> None:
-    if sqlite:
-        unique = "UNIQUE (tenant_id, token, expires_on)"
-        _remake(connection, lambda made: made.replace(unique, "CHECK (1)"))
-    else:
-        name = "uq_check_ins_tenant_id_token_expires_on"
-        connection.execute(text(f"ALTER TABLE check_ins DROP CONSTRAINT {name}"))
+def _without_unique_tokens(connection: Connection) -> None:
+    connection.execute(text("DROP INDEX ix_check_ins_token"))
+    columns = "(tenant_id, token, expires_on)"
+    connection.execute(text(f"CREATE INDEX ix_check_ins_token ON check_ins {columns}"))
 
 
 def _remake(connection: Connection, change: Callable[[str], str]) -> None:

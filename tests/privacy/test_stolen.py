@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from doorstep_server import deployment
 from doorstep_server.settings import Settings
-from privacy import stolen
+from privacy import stolen, stolen_faults
 from privacy.stolen import FINDS, Finding, Stolen
 from privacy.stolen_attacks import ATTACKS
 from privacy.stolen_faults import Fault
+from world import initialized
 
 PEOPLE, DAYS, SEED = 40, 5, 3
 
@@ -51,3 +55,15 @@ def test_more_than_the_bar_is_a_leak_unless_it_is_chance() -> None:
     assert finding(20.6, 0.1).leaks
     assert not finding(20.4, 0.0).leaks
     assert not finding(22.0, 1.0).leaks
+
+
+def test_every_fault_can_be_planted(settings: Settings) -> None:
+    """What it changes is still there to be changed; that it is found is seen by `make stolen`."""
+    kind = "sqlite" if settings.database_url is None else "postgresql"
+    initialized(settings)
+    faults = stolen_faults.faults_of(kind)
+    with deployment.closed_after(deployment.database(settings)) as database:
+        for fault in faults:
+            database.administer(partial(stolen_faults.plant, fault))
+    with stolen_faults.planted(faults):
+        pass
