@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 
 from doorstep_server import answers
 from doorstep_server.front import front
-from world import FAR_OUTSIDE, Phone, Tenancy, World
+from world import FAR_OUTSIDE, Phone, World
 
 ONE, MANY = "/v1/check-ins", "/v1/check-ins/batch"
 JSON = {"content-type": "application/json"}
@@ -60,6 +60,13 @@ CASES: dict[str, Sent] = {
 }
 
 
+@pytest.fixture(scope="module")
+def phone(shared_world: World) -> Phone:
+    """One for all: an answer does not depend on what was asked before."""
+    shared_world.first.site()
+    return shared_world.first.phone()
+
+
 @contextmanager
 def handled_by(world: World, handler: ASGIApp) -> Iterator[None]:
     """All requests go there meanwhile."""
@@ -95,13 +102,13 @@ def _without_ids(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_ways_answer_alike(world: World, tenant: Tenancy, phone: Phone, name: str) -> None:
+def test_both_ways_answer_alike(shared_world: World, phone: Phone, name: str) -> None:
     path, headers, content = CASES[name](phone)
     headers = {"authorization": f"Bearer {phone.token}", **headers}
-    first = world.client.post(path, headers=headers, content=content)
+    first = shared_world.client.post(path, headers=headers, content=content)
     path, _, content = CASES[name](phone)
-    with handled_by(world, behind(world)):
-        second = world.client.post(path, headers=headers, content=content)
+    with handled_by(shared_world, behind(shared_world)):
+        second = shared_world.client.post(path, headers=headers, content=content)
     assert comparable(first) == comparable(second)
 
 
@@ -110,41 +117,39 @@ def test_both_ways_answer_alike(world: World, tenant: Tenancy, phone: Phone, nam
 )
 @pytest.mark.parametrize("path", [ONE, MANY])
 def test_who_is_not_known_is_refused_alike(
-    world: World, tenant: Tenancy, phone: Phone, header: str | None, path: str
+    shared_world: World, phone: Phone, header: str | None, path: str
 ) -> None:
     headers: dict[str, Any] = {**JSON}
     if header is not None:
         headers["authorization"] = header.encode("latin-1")
-    first = world.client.post(path, headers=headers, content=body(phone))
-    with handled_by(world, behind(world)):
-        second = world.client.post(path, headers=headers, content=body(phone))
+    first = shared_world.client.post(path, headers=headers, content=body(phone))
+    with handled_by(shared_world, behind(shared_world)):
+        second = shared_world.client.post(path, headers=headers, content=body(phone))
     assert first.status_code == 401
     assert comparable(first) == comparable(second)
 
 
-def test_a_replay_is_the_same_bytes_by_either_way(
-    world: World, tenant: Tenancy, phone: Phone
-) -> None:
+def test_a_replay_is_the_same_bytes_by_either_way(shared_world: World, phone: Phone) -> None:
     headers = {"authorization": f"Bearer {phone.token}", **JSON}
     content = body(phone)
-    first = world.client.post(ONE, headers=headers, content=content)
-    with handled_by(world, behind(world)):
-        second = world.client.post(ONE, headers=headers, content=content)
-    third = world.client.post(ONE, headers=headers, content=content)
+    first = shared_world.client.post(ONE, headers=headers, content=content)
+    with handled_by(shared_world, behind(shared_world)):
+        second = shared_world.client.post(ONE, headers=headers, content=content)
+    third = shared_world.client.post(ONE, headers=headers, content=content)
     assert first.content == second.content == third.content
     assert "doorstep-replayed" not in first.headers
     assert second.headers["doorstep-replayed"] == third.headers["doorstep-replayed"] == "true"
 
 
-def test_the_front_takes_what_is_plain(world: World, phone: Phone) -> None:
+def test_the_front_takes_what_is_plain(shared_world: World, phone: Phone) -> None:
     """Else the comparison would be of one way with itself."""
     reached: list[str] = []
 
     async def note(scope: Any, receive: Any, send: Any) -> None:
         reached.append(scope["path"])
-        await behind(world)(scope, receive, send)
+        await behind(shared_world)(scope, receive, send)
 
-    with handled_by(world, front(note, world.services)):
+    with handled_by(shared_world, front(note, shared_world.services)):
         assert phone.check_in(phone.claim()).status_code == 201
         assert phone.post(MANY, {"check_ins": [phone.claim()]}).status_code == 200
         assert reached == []
