@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,9 +160,7 @@ async def look(
 
 def see_changes(server: Served, site_id: UUID, rounds: int) -> Iterator[float]:
     """How long after each answered change every connection is judged by it, in milliseconds."""
-    connections = [
-        http.client.HTTPConnection(urlsplit(server.url).netloc) for _ in range(CONNECTIONS)
-    ]
+    place = urlsplit(server.url).netloc
     headers = {
         "Authorization": f"Bearer {server.api_key}",
         "Content-Type": "application/json",
@@ -173,6 +172,11 @@ def see_changes(server: Served, site_id: UUID, rounds: int) -> Iterator[float]:
         connection.request("POST", "/v1/sites/judge", question, headers)
         return int(json.loads(connection.getresponse().read())["site_version"])
 
+    # a worker reads all sites when it is first asked, and meanwhile idle connections are closed
+    for _ in range(CONNECTIONS):
+        with closing(http.client.HTTPConnection(place)) as connection:
+            version(connection)
+    connections = [http.client.HTTPConnection(place) for _ in range(CONNECTIONS)]
     for connection in connections:
         version(connection)
     for number in range(rounds):
