@@ -26,7 +26,9 @@ from doorstep_server.wire import BATCH_BODY_BYTES, SMALL_BODY_BYTES, decode
 
 _JSON = b"application/json"
 _PLAIN = frozenset({_JSON, b"application/json; charset=utf-8"})
-#: what more there must not be of any header that matters
+#: a body that is not, or may be longer than, what its length says
+_OTHERWISE = frozenset({b"content-encoding", b"transfer-encoding"})
+#: of these there must be no second one
 _SINGLE = frozenset({b"authorization", b"content-type", b"content-length"})
 
 #: the status, headers of its own, and the body
@@ -71,7 +73,7 @@ def _authorization(scope: Any, body_limit: int) -> str | None:
             if name in found:
                 return None
             found[name] = value
-        elif name == b"content-encoding":
+        elif name in _OTHERWISE:
             return None
     length = found.get(b"content-length", b"")
     if found.get(b"content-type") not in _PLAIN or not length.isdigit():

@@ -154,4 +154,7 @@ def test_the_front_takes_what_is_plain(shared_world: World, phone: Phone) -> Non
         assert phone.post(MANY, {"check_ins": [phone.claim()]}).status_code == 200
         assert reached == []
         assert phone.get(ONE).status_code == 200
-    assert reached == [ONE]
+        # whose length is not what it says
+        headers = {"content-length": "10", "transfer-encoding": "chunked"}
+        phone.post(ONE, {}, headers=headers)
+    assert reached == [ONE, ONE]
