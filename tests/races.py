@@ -28,6 +28,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -296,8 +297,7 @@ class Lane:
         self._companion = await self._enroll(secrets.token_hex(8))
         self._phone = await self._enroll(secrets.token_hex(8))
 
-    async def race(self) -> None:
-        kind = self._random.choice(KINDS)
+    async def race(self, kind: str) -> None:
         phone, epoch = self._phone, self._phone.epoch
         self._withdrawn = False
         self._of_both = kind in (*RESTRICTIONS, *ERASURES)
@@ -512,7 +512,7 @@ async def _run(server: Served, races: int, admin_url: str | None, seed: str) -> 
             mine = [c[number * each : (number + 1) * each] for c in processes]
             lanes.append(Lane(mine, server.api_key, stored, figures, f"{seed}:{number}"))
         await asyncio.gather(*(lane.start() for lane in lanes))
-        started, left = time.monotonic(), iter(range(races))
+        started, left = time.monotonic(), _kinds(races, random.Random(seed))
         await asyncio.gather(*(_race(lane, left) for lane in lanes))
         figures.seconds = time.monotonic() - started
         await _require_erased(processes[0][0], stored, figures)
@@ -537,11 +537,17 @@ async def _is_done(connection: Connection, code: str) -> bool:
     return bool(answer["status"] == "done")
 
 
-async def _race(lane: Lane, left: Iterator[int]) -> None:
+def _kinds(races: int, by: random.Random) -> Iterator[str]:
+    """How each race withdraws: every way there is, and from then on by chance."""
+    every = sorted(set(KINDS))
+    yield from islice(chain(every, iter(lambda: by.choice(KINDS), None)), races)
+
+
+async def _race(lane: Lane, left: Iterator[str]) -> None:
     """Race after race, while any is left; one that hangs is told."""
-    for _ in left:
+    for kind in left:
         async with asyncio.timeout(WITHIN_S):
-            await lane.race()
+            await lane.race(kind)
 
 
 @contextmanager
