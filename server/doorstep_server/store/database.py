@@ -138,6 +138,14 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def mix_now(self, days: Collection[date]) -> int:
+        """Make it unseen which check-ins were written together, of days that are over.
+
+        They are named by the day that check-ins expire on. How many rows were written anew.
+        Raises `DatabaseUnavailable`.
+        """
+
+    @abstractmethod
     def back_up(self, file: Path) -> None:
         """Write one state of the database to a file that is not there, while it is in use.
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from doorstep_server.store import dumping, grants, isolation, migrate, scrubbing, tenants
+from doorstep_server.store import dumping, grants, isolation, migrate, mixing, scrubbing, tenants
 from doorstep_server.store.database import (
     WAIT_S,
     AccessRefused,
@@ -107,6 +107,10 @@ class PostgresDatabase(Database):
     def scrub_now(self, days: Collection[date] | None) -> Scrubbed:
         """The tables are written anew: a deleted row's bytes would stay in its page."""
         return _apart(lambda: scrubbing.scrub(self._single_for_much, days))
+
+    def mix_now(self, days: Collection[date]) -> int:
+        """A row says which transaction wrote it: those of a day are written in one, once more."""
+        return _apart(lambda: mixing.mix(self._single_for_much, days))
 
     @asynccontextmanager
     async def _single_for_much(self) -> AsyncIterator[Connecting]:
