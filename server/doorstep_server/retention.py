@@ -33,7 +33,7 @@ class Report:
 
     partitions_made: int
     partitions_dropped: int
-    #: written anew, now that their day is over
+    #: written anew, so that none shows which it came with
     check_ins_mixed: int
     check_ins_held: int
     check_ins_deleted: int
@@ -56,7 +56,7 @@ async def run(database: Database, keyring: Keyring, today: date) -> Report:
     for tenant_id in known:
         await _alone(database, Reach.of(tenant_id), partial(_count, tenant_id, today))
     dropped = await _alone(database, NOTHING, lambda c: retention.drop_partitions(c, today))
-    mixed = await asyncio.to_thread(database.mix_now, _over(kept, today))
+    mixed = await asyncio.to_thread(database.mix_now, *_expiring(kept, today))
     report = Report(
         partitions_made=made,
         partitions_dropped=dropped,
@@ -133,14 +133,15 @@ def _days_kept(known: list[UUID]) -> Callable[[Connection], set[int]]:
     return lambda c: set().union(*(retention.days_kept(c, tenant_id) for tenant_id in known))
 
 
-def _over(kept: set[int], today: date) -> set[date]:
-    """Of check-ins of the last days, when they expire; but for days to which some still come."""
+def _expiring(kept: set[int], today: date) -> tuple[set[date], set[date]]:
+    """When check-ins of the last days expire to which none are added any more; and today's."""
 
-    def expiring(ago: int) -> set[date]:
+    def of_day(ago: int) -> set[date]:
         return {today + timedelta(days=days - ago) for days in kept}
 
-    late = set().union(*(expiring(ago) for ago in range(1, MIXED_WITHIN_DAYS + 1)))
-    return {day for day in late - expiring(0) if day > today}
+    late = set().union(*(of_day(ago) for ago in range(1, MIXED_WITHIN_DAYS + 1)))
+    lasting = of_day(0)
+    return {day for day in late - lasting if day > today}, lasting
 
 
 async def _deleted(

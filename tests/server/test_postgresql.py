@@ -20,7 +20,15 @@ from doorstep_server import deployment
 from doorstep_server.keyring.opening import entries_at
 from doorstep_server.retention import run as retention_run
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, check_ins, devices, migrate, retention, sites
+from doorstep_server.store import (
+    Connection,
+    check_ins,
+    devices,
+    migrate,
+    mixing,
+    retention,
+    sites,
+)
 from doorstep_server.store.check_ins import Filter
 from doorstep_server.store.database import (
     AccessRefused,
@@ -506,13 +514,14 @@ def sent_together(phone: Phone, count: int) -> None:
 
 
 def test_when_a_day_is_over_no_row_shows_which_it_came_with(
-    world: World, phone_of_first: Phone
+    world: World, phone_of_first: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent_together(phone_of_first, 3)
     assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
     assert len(set(written_by(world))) == 2
     before = world.rows("SELECT * FROM check_ins ORDER BY id")
 
+    monkeypatch.setattr(mixing, "VERY_SMALL_BYTES", 0)
     assert keep(world, TODAY).check_ins_mixed == 0  # more may come today
     assert len(set(written_by(world))) == 2
 
@@ -524,6 +533,18 @@ def test_when_a_day_is_over_no_row_shows_which_it_came_with(
     by_place = world.rows("SELECT id FROM check_ins ORDER BY ctid")
     assert by_place == world.rows("SELECT id FROM check_ins ORDER BY id")
     assert keep(world, tomorrow).check_ins_mixed == 0
+
+
+def test_while_a_day_lasts_its_rows_are_mixed_where_they_are_few(
+    world: World, phone_of_first: Phone
+) -> None:
+    for together in (1, 2):
+        sent_together(phone_of_first, together)
+        sent_together(phone_of_first, 3)
+        assert len(set(written_by(world))) >= 2
+        assert keep(world, TODAY).check_ins_mixed == len(written_by(world))
+        assert len(set(written_by(world))) == 1
+    assert keep(world, TODAY).check_ins_mixed == 0
 
 
 def test_nothing_is_left_of_what_the_rows_were_before(world: World, phone_of_first: Phone) -> None:

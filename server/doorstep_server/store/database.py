@@ -138,11 +138,11 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def mix_now(self, days: Collection[date]) -> int:
-        """Make it unseen which check-ins were written together, of days that are over.
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
+        """Make it unseen which check-ins were written together; how many were written anew.
 
-        They are named by the day that check-ins expire on. How many rows were written anew.
-        Raises `DatabaseUnavailable`.
+        Of days that are over, and of those that last where it costs little. They are named by the
+        day that their check-ins expire on. Raises `DatabaseUnavailable`.
         """
 
     @abstractmethod

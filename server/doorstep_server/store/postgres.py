@@ -108,9 +108,9 @@ class PostgresDatabase(Database):
         """The tables are written anew: a deleted row's bytes would stay in its page."""
         return _apart(lambda: scrubbing.scrub(self._single_for_much, days))
 
-    def mix_now(self, days: Collection[date]) -> int:
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
         """A row says which transaction wrote it: those of a day are written in one, once more."""
-        return _apart(lambda: mixing.mix(self._single_for_much, days))
+        return _apart(lambda: mixing.mix(self._single_for_much, over, lasting))
 
     @asynccontextmanager
     async def _single_for_much(self) -> AsyncIterator[Connecting]:
