@@ -111,14 +111,15 @@ class LastPresences:
     def note(
         self, tenant_id: UUID, judged: Sequence[Judged | str], results: Sequence[Result]
     ) -> None:
-        """Remember where check-ins were newly stored as accepted; not late ones."""
-        for one, result in zip(judged, results, strict=True):
+        """Remember where a subject's check-ins were newly stored as accepted; not late ones."""
+        for one, result in zip(reversed(judged), reversed(results), strict=True):
             if isinstance(one, str) or not _is_accepted(one) or not _is_new_presence(result):
                 continue
             if one.received_at - _captured_at(one) < KNOWN_FOR:
                 self._known[tenant_id, one.subject_id] = _Known(_presence(one), one.received_at)
                 self._known.move_to_end((tenant_id, one.subject_id))
                 self._let_go(one.received_at)
+                return
 
     def _let_go(self, now: datetime) -> None:
         """Of what was noted longest ago: all that is too old, and what is too much."""
