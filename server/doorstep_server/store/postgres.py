@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 #: connections of one process
 CONNECTIONS = 8
+#: and so many to follow changes with
+FOLLOWING = 1
 #: and so many more while it reads or writes much
 DOING_MUCH = 2
 #: for a server that no longer answers at all; its own limits are shorter
@@ -62,6 +64,7 @@ class PostgresDatabase(Database):
         engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
         self._engine = engine
         self._writing, self._reading = _for_writing(engine), _for_reading(engine)
+        self._following = _for_reading(_engine(url, pool_size=FOLLOWING, max_overflow=0))
         self._doing_much = asyncio.Semaphore(DOING_MUCH)
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
@@ -76,6 +79,10 @@ class PostgresDatabase(Database):
     async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
         return await _run(self._reading, reach, function)
+
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection that is there for nothing else."""
+        return await _run(self._following, reach, function)
 
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own, in a thread of its own; not many at once."""
@@ -146,7 +153,8 @@ class PostgresDatabase(Database):
         await self.write(NOTHING, grants.require)
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pools."""
+        await self._following.dispose()
         await self._engine.dispose()
 
 
