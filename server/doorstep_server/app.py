@@ -36,6 +36,7 @@ from doorstep_server.api import (
 )
 from doorstep_server.api.paging import paging
 from doorstep_server.auth import Authenticator
+from doorstep_server.check_ins.device_limit import DeviceLimit
 from doorstep_server.check_ins.flow import Way
 from doorstep_server.check_ins.journal import Journal
 from doorstep_server.check_ins.probes import ProbeBudget
@@ -129,7 +130,9 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         pepper=pepper,
         policies=policies,
         way=Way(
-            journal=Journal(lambda group: _commit(database, group, numbers)),
+            journal=Journal(
+                lambda group: _commit(database, group, numbers), capacity=settings.queue
+            ),
             last=LastPresences(database),
             probes=ProbeBudget.usual(time.monotonic, is_on=settings.probe_budget),
             keyring=keyring,
@@ -138,6 +141,11 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         erasures=Erasures(Eraser(database, keyring), clock),
         authenticator=Authenticator(database, keyring, policies, pepper),
         enrollment_throttle=FailureThrottle(time.monotonic),
+        device_limit=DeviceLimit.of(
+            time.monotonic,
+            at_once=settings.device_at_once,
+            per_minute=settings.device_per_minute,
+        ),
         now=clock,
     )
 

@@ -90,7 +90,8 @@ class Policy:
     tenant_id: UUID
     version: int
     keys: TenantKeys = field(repr=False)
-    #: until when the keys for rows are surely enough
+    #: from when until when the keys for rows are surely enough
+    keys_from: date
     keys_until: date
     purposes: Mapping[str, Purpose]
     limits: Limits
@@ -99,6 +100,10 @@ class Policy:
     #: credentials seen under this version; they are looked up anew under the next
     tokens: Recent[KnownToken] = field(default_factory=Recent, repr=False)
     api_keys: Recent[ApiKey] = field(default_factory=Recent, repr=False)
+
+    def has_keys(self, today: date) -> bool:
+        """Whether its keys are enough on a day; clocks are set back, too."""
+        return self.keys_from <= today < self.keys_until
 
     @property
     def max_speed_m_s(self) -> float | None:
@@ -145,7 +150,7 @@ class Policies:
     def at_hand(self, tenant_id: UUID) -> Policy | None:
         """The tenant's policy, as fresh as the last poll; None when it must be loaded first."""
         policy = self._loaded.get(tenant_id)
-        if policy is None or self._now().date() >= policy.keys_until:
+        if policy is None or not policy.has_keys(self._now().date()):
             return None
         self._loaded.move_to_end(tenant_id)
         return policy
@@ -223,15 +228,15 @@ class Policies:
     async def _keys(self, tenant_id: UUID, before: Policy | None) -> "_Keys":
         """A tenant's keys; the database is told when there are new ones."""
         today = self._now().date()
-        if before is not None and today < before.keys_until:
-            return _Keys(before.keys, before.keys_until)
+        if before is not None and before.has_keys(today):
+            return _Keys(before.keys, before.keys_from, before.keys_until)
         keys, head = await asyncio.to_thread(
             lambda: (self._keyring.tenant(tenant_id, today), self._keyring.head())
         )
         if head.generation != self._told_generation:
             await self._tell(head.generation)
             self._told_generation = head.generation
-        return _Keys(keys, today + KEYS_GOOD_FOR)
+        return _Keys(keys, today, today + KEYS_GOOD_FOR)
 
     async def _tell(self, generation: int) -> None:
         """Most often the database knows: then it need not be one that can be written."""
@@ -253,6 +258,7 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class _Keys:
     keys: TenantKeys = field(repr=False)
+    since: date
     until: date
 
 
@@ -309,6 +315,7 @@ async def load(database: Database, tenant_id: UUID, keys: _Keys, before: Snapsho
         tenant_id=tenant_id,
         version=found.version,
         keys=keys.keys,
+        keys_from=keys.since,
         keys_until=keys.until,
         purposes={p.name: p for p in found.purposes},
         limits=found.limits,

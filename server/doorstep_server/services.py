@@ -8,6 +8,7 @@ from uuid import UUID
 
 from doorstep_server.auth import Admin, Authenticator
 from doorstep_server.callers import Caller
+from doorstep_server.check_ins.device_limit import DeviceLimit
 from doorstep_server.check_ins.flow import Way
 from doorstep_server.erasures import Erasures
 from doorstep_server.keyring import Keyring
@@ -36,6 +37,7 @@ class Services:
     erasures: Erasures
     authenticator: Authenticator
     enrollment_throttle: FailureThrottle
+    device_limit: DeviceLimit
     #: the current time, aware
     now: Callable[[], datetime]
     imports: Turns = field(default_factory=Turns)

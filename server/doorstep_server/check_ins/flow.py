@@ -113,8 +113,12 @@ def claimant(caller: Caller, claim: Claim) -> Claimant:
 
 
 async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Settle a device's claims durably, in their order."""
+    """Settle a device's claims durably, in their order.
+
+    Raises `JournalFull`, before anything is judged where that is known then, and `JournalClosed`.
+    """
     settleable = [a for a in arrivals if is_random(a.claim.id)]
+    way.journal.require_room(policy.tenant_id, len(settleable))
     settled = iter(await _within_budget(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")

@@ -1,22 +1,33 @@
 """Group commit: everything that waits is written in one transaction.
 
-While one group commits, requests queue; then one transaction takes all that wait. The queue is
-bounded, and an answer is given only after the commit.
+While one group commits, requests wait in a line that is bounded and fair between tenants; then one
+transaction takes all that wait, but for those that waited too long. An answer is given only after
+the commit.
 """
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from doorstep_server.check_ins.line import Line
 from doorstep_server.store.check_ins import ID_REUSED, Proposal, Refused, Settled
-from doorstep_server.store.database import Conflicted, DatabaseUnavailable, KeyTaken
+from doorstep_server.store.database import WAIT_S, Conflicted, DatabaseUnavailable, KeyTaken
 
 Commit = Callable[[Sequence[Proposal]], Awaitable[list[Settled | Refused]]]
 
 
+#: how many proposals may wait
+CAPACITY = 10_000
+
+
 class JournalFull(RuntimeError):
     """More is waiting than the journal may hold: try again in a moment."""
+
+
+class WaitedTooLong(JournalFull):
+    """Its turn did not come in time, so it was not tried: try again in a moment."""
 
 
 class JournalClosed(RuntimeError):
@@ -38,29 +49,47 @@ Result = Settled | Refused | Failed
 class _Waiting:
     proposals: Sequence[Proposal]
     result: asyncio.Future[list[Result]]
+    since_s: float
 
 
 class Journal:
     """Joins concurrent requests into groups and commits one group after the other."""
 
-    def __init__(self, commit: Commit, *, capacity: int = 10_000, group_limit: int = 1_000) -> None:
+    def __init__(
+        self,
+        commit: Commit,
+        *,
+        capacity: int = CAPACITY,
+        group_limit: int = 1_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._commit = commit
-        self._capacity = capacity
+        self._line: Line[_Waiting] = Line(capacity)
         self._group_limit = group_limit
-        self._queue: deque[_Waiting] = deque()
-        self._size = 0
+        self._monotonic = monotonic
         self._closed = False
         self._worker: asyncio.Task[None] | None = None
 
-    async def append(self, proposals: Sequence[Proposal]) -> list[Result]:
-        """Settle proposals durably, in their order. Raises `JournalFull`, `JournalClosed`."""
+    def require_room(self, tenant_id: UUID, proposals: int) -> None:
+        """Raise `JournalFull` or `JournalClosed` unless so many would be taken now.
+
+        To be asked before anything is done for them: what is refused must cost little.
+        """
         if self._closed:
             raise JournalClosed
-        if self._size + len(proposals) > self._capacity:
+        if not self._line.has_room(tenant_id, proposals):
             raise JournalFull
-        waiting = _Waiting(proposals, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._size += len(proposals)
+
+    async def append(self, proposals: Sequence[Proposal]) -> list[Result]:
+        """Settle a tenant's proposals durably, in their order.
+
+        Raises `JournalFull`, also when they waited too long, and `JournalClosed`.
+        """
+        tenant_id = proposals[0].tenant_id
+        self.require_room(tenant_id, len(proposals))
+        result = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(proposals, result, self._monotonic())
+        self._line.add(tenant_id, len(proposals), waiting)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
         return await waiting.result
@@ -74,7 +103,7 @@ class Journal:
     async def _work(self) -> None:
         """Runs while something waits; one group after the other."""
         try:
-            while self._queue:
+            while self._line.size:
                 group = self._next_group()
                 if group:
                     await self._settle(group)
@@ -82,17 +111,23 @@ class Journal:
             self._worker = None
 
     def _next_group(self) -> list[_Waiting]:
-        """As many waiting requests as fit, whole, without those whose caller is gone."""
+        """As many waiting requests as fit, whole, without those whose caller is gone.
+
+        Whoever waited too long is told so; who is in a group is not, however long that takes.
+        """
         group: list[_Waiting] = []
-        count = 0
-        while self._queue and (
-            not group or count + len(self._queue[0].proposals) <= self._group_limit
+        count, too_old_s = 0, self._monotonic() - WAIT_S
+        while (next_ := self._line.next_things) and (
+            not group or count + next_ <= self._group_limit
         ):
-            waiting = self._queue.popleft()
-            self._size -= len(waiting.proposals)
-            if not waiting.result.done():
-                group.append(waiting)
-                count += len(waiting.proposals)
+            waiting = self._line.take()
+            if waiting.result.done():
+                continue
+            if waiting.since_s < too_old_s:
+                waiting.result.set_exception(WaitedTooLong())
+                continue
+            group.append(waiting)
+            count += next_
         return group
 
     async def _settle(self, group: list[_Waiting]) -> None:
