@@ -32,6 +32,8 @@ _GONE = "client disconnected prematurely"
 CODE_KEY = "doorstep.code"
 #: of a database that cannot be used, for the log alone
 CAUSE_KEY = "doorstep.cause"
+#: the cause where it is the keyring that cannot be used
+KEYRING = "keyring"
 
 _AnyRequest = Request[Any, Any, Any]
 
@@ -74,6 +76,7 @@ def refusal_for(scope: Scope, error: Exception) -> Refusal:
         case DatabaseUnavailable():
             scope[CAUSE_KEY] = error.code  # type: ignore[literal-required]
         case KeyringUnusable():
+            scope[CAUSE_KEY] = KEYRING  # type: ignore[literal-required]
             # nothing can be sealed or checked now; the operator has to see to it
             logs.failure(error, request_id=scope_request_id(scope))
         case JournalFull() | JournalClosed():

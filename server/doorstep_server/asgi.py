@@ -12,8 +12,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from doorstep_server import logs
 from doorstep_server.access_vault import Recorder, open_vault
 from doorstep_server.access_vault.entries import access
-from doorstep_server.answers import CAUSE_KEY, CODE_KEY
+from doorstep_server.answers import CAUSE_KEY, CODE_KEY, KEYRING
 from doorstep_server.app import create_app, now
+from doorstep_server.meters import Meters
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
 
@@ -27,7 +28,8 @@ _METHODS = _READING | {"POST", "PUT", "DELETE", "PATCH"}
 
 def asgi(settings: Settings) -> ASGIApp:
     """The application to serve."""
-    app = logged(patient(create_app(settings)))
+    made = create_app(settings)
+    app = logged(patient(made), made.state.meters)
     vault = open_vault(settings)
     return app if vault is None else recorded(app, Recorder(vault, now))
 
@@ -89,8 +91,8 @@ def _is_use(scope: Any, status: int) -> bool:
     return is_known and scope["method"] not in _READING
 
 
-def logged(app: ASGIApp) -> ASGIApp:
-    """Log each request by what we know of it: never its address, its body or who asked."""
+def logged(app: ASGIApp, meters: Meters) -> ASGIApp:
+    """Log and count each request by what we know of it: never its body or who asked."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -101,7 +103,9 @@ def logged(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, answer.watched(send))
         finally:
-            _log(scope, answer.status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            _log(scope, answer.status, seconds)
+            _count(meters, scope, answer.status, seconds)
 
     return wrapped
 
@@ -130,8 +134,20 @@ def _log(scope: Any, status: int, seconds: float) -> None:
         level=logging.INFO if status < 500 else logging.WARNING,
         request_id=scope_request_id(scope),
         method=scope["method"] if scope["method"] in _METHODS else "other",
-        route=scope.get("path_template") or "unmatched",
+        route=_route(scope),
         status=status,
         duration_ms=round(seconds * 1000, 1),
         **{name: scope[key] for name, key in _OF_ANSWERS.items() if key in scope},
     )
+
+
+def _count(meters: Meters, scope: Any, status: int, seconds: float) -> None:
+    meters.request(_route(scope), scope["method"], status, seconds)
+    if CODE_KEY in scope:
+        meters.refusals.add(scope[CODE_KEY])
+    if scope.get(CAUSE_KEY) == KEYRING:
+        meters.keyring_failures.add()
+
+
+def _route(scope: Any) -> str:
+    return scope.get("path_template") or "unmatched"

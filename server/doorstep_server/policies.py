@@ -21,6 +21,7 @@ from doorstep_geofences import SiteIndex
 from doorstep_server import logs, snapshots
 from doorstep_server.callers import Caller
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.policy import Purpose
 from doorstep_server.snapshots import Snapshot
@@ -134,11 +135,13 @@ class Policies:
         keyring: Keyring,
         now: Callable[[], datetime],
         memory_bytes: int = MEMORY_BYTES,
+        meters: Meters | None = None,
     ) -> None:
         self._database = database
         self._keyring = keyring
         self._now = now
         self._memory_bytes = memory_bytes
+        self._meters = meters or Meters()
         # of the keyring: what the database was last told of
         self._told_generation = 0
         # the one asked for last at the end
@@ -216,6 +219,7 @@ class Policies:
             policy = await load(
                 self._database, tenant_id, keys, _snapshot(before) if before else None
             )
+            self._meters.snapshot_loads.add("changes" if before else "whole")
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy
                 self._before.pop(tenant_id, None)
@@ -236,6 +240,7 @@ class Policies:
         if head.generation != self._told_generation:
             await self._tell(head.generation)
             self._told_generation = head.generation
+            self._meters.keyring_generation.set(head.generation)
         return _Keys(keys, today, today + KEYS_GOOD_FOR)
 
     async def _tell(self, generation: int) -> None:
@@ -250,9 +255,13 @@ class Policies:
         taken = sum(policy.size_bytes for policy in held)
         while taken > self._memory_bytes and self._before:
             taken -= self._before.popitem()[1].size_bytes
+            self._meters.snapshot_evictions.add()
         while taken > self._memory_bytes and len(self._loaded) > 1:
             _, policy = self._loaded.popitem(last=False)
             taken -= policy.size_bytes
+            self._meters.snapshot_evictions.add()
+        self._meters.snapshots.set(len(self._loaded))
+        self._meters.snapshot_bytes.set(taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +345,7 @@ async def _changed(
     return little or await database.read_much(reach, partial(since, snapshots.PAGE))
 
 
-async def keep_fresh(policies: Policies, poll_s: float = POLL_S) -> None:
+async def keep_fresh(policies: Policies, meters: Meters, poll_s: float = POLL_S) -> None:
     """Poll for changes until cancelled.
 
     Whatever goes wrong with one look, the next is taken: a process that stopped looking would judge
@@ -346,12 +355,16 @@ async def keep_fresh(policies: Policies, poll_s: float = POLL_S) -> None:
     while True:
         await asyncio.sleep(poll_s)
         try:
-            if not await policies.refresh():
+            found = await policies.refresh()
+            meters.looked()
+            if not found:
                 continue
             cause = None
         except DatabaseUnavailable as error:
+            meters.polls.add("failed")
             cause = error.code
         except Exception as error:  # noqa: BLE001
+            meters.polls.add("failed")
             logs.failure(error)
             continue
         if cause is not None and told is None:

@@ -57,6 +57,11 @@ TYPES = _table(
         "operations, support, review, privacy-request, audit.",
     ),
     ProblemType(
+        "metrics-closed", 403, "The metrics are told to this machine only",
+        "Ask for them on the machine that serves, past any proxy; or let the operator set "
+        "DOORSTEP_METRICS_KEY and send it: `Authorization: Bearer` with the key.",
+    ),
+    ProblemType(
         "unauthorized", 401, "The credentials are missing or not valid",
         "Send `Authorization: Bearer` with a device token (`dst_…`) or an API key (`dsk_…`). "
         "A device that lost its token enrolls again.",

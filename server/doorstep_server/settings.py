@@ -36,6 +36,10 @@ class Settings:
     device_per_minute: int = 60
     #: how many check-ins may wait to be written in one process
     queue: int = 10_000
+    #: what must be sent to read the metrics; without one they are told to this machine only
+    metrics_key: str | None = field(default=None, repr=False)
+    #: where the workers of a server keep their numbers: `doorstep serve` makes it for them
+    meters: Path | None = None
     #: the file of the access vault, which keeps the times and IP addresses of uses; none by default
     access_vault: Path | None = None
     #: the file of its key; by default beside it, with `.key` at the end of its name
@@ -71,6 +75,8 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         device_at_once=_whole(environ, "DEVICE_AT_ONCE", 600, "of check-ins, or 0", least=0),
         device_per_minute=_whole(environ, "DEVICE_PER_MINUTE", 60, "of check-ins"),
         queue=_whole(environ, "QUEUE", 10_000, "of check-ins"),
+        metrics_key=_metrics_key(environ),
+        meters=_path(environ, "METERS"),
         access_vault=_path(environ, "ACCESS_VAULT"),
         access_vault_key=_path(environ, "ACCESS_VAULT_KEY"),
         access_vault_days=_whole(environ, "ACCESS_VAULT_DAYS", 184, "of days"),
@@ -84,6 +90,16 @@ def _whole(environ: Mapping[str, str], name: str, usual: int, of: str, *, least:
     if not re.fullmatch(r"0|[1-9][0-9]{0,6}", written) or int(written) < least:
         raise InvalidSetting(f"{PREFIX}{name} must be a whole number {of}.")
     return int(written)
+
+
+def _metrics_key(environ: Mapping[str, str]) -> str | None:
+    written = environ.get(PREFIX + "METRICS_KEY") or None
+    if written is not None and not re.fullmatch(r"[!-~]{16,}", written):
+        raise InvalidSetting(
+            "DOORSTEP_METRICS_KEY must be 16 characters or more, without spaces: make one with "
+            "`openssl rand -hex 16`."
+        )
+    return written
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 import postgres
 from doorstep_server import deployment, snapshots
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policies, Recent, keep_fresh
 from doorstep_server.settings import Settings
 from doorstep_server.store.api_keys import ApiKey
@@ -57,7 +58,7 @@ def test_following_changes_survives_whatever_goes_wrong() -> None:
 
     async def follow() -> None:
         policies = Failing()
-        following = asyncio.create_task(keep_fresh(policies, poll_s=0))
+        following = asyncio.create_task(keep_fresh(policies, Meters(), poll_s=0))
         async with asyncio.timeout(30):
             for _ in range(3):
                 await policies.looks.acquire()

@@ -22,6 +22,7 @@ from doorstep_server.check_ins.claim import AwareTime, Claim
 from doorstep_server.check_ins.flow import Arrival
 from doorstep_server.check_ins.journal import Failed, Result
 from doorstep_server.check_ins.probes import RATE_LIMITED, Claimant
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.problems import Problem, Refusal, problem
@@ -142,6 +143,7 @@ async def create_batch(
 async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[Answer, bool]:
     """The answer to one claim, and whether it was given before. Raises `Refusal`."""
     if not services.device_limit.take(caller, 1):
+        services.meters.not_taken.add("device-limit")
         raise services.device_limit.refusal(caller)
     policy = await services.policies.of(caller.tenant_id)
     [result] = await _check_in(services, policy, caller, [claim])
@@ -158,7 +160,7 @@ async def settle_batch(
     readable = [claim for claim in claims if isinstance(claim, Claim)]
     settled = iter(await _check_in(services, policy, caller, readable))
     outcomes = [next(settled) if isinstance(c, Claim) else c for c in claims]
-    answers = _BatchAnswers(policy.keys, caller.subject_id, request_id)
+    answers = _BatchAnswers(policy.keys, caller.subject_id, request_id, services.meters)
     return BatchResults(
         results=[
             answers.of(index, _readable_id(item), outcome)
@@ -173,6 +175,7 @@ def _claims(services: Services, caller: Caller, batch: Batch) -> list[Claim | Re
     if wanted > BATCH_LIMIT:
         raise Refusal("batch-too-large")
     taken = services.device_limit.take(caller, wanted)
+    services.meters.not_taken.add("device-limit", count=wanted - taken)
     claims = [_readable(item, batch.sent_at) for item in batch.check_ins[:taken]]
     if taken == wanted:
         return claims
@@ -245,6 +248,7 @@ class _BatchAnswers:
     keys: TenantKeys
     subject_id: UUID
     request_id: str
+    meters: Meters
 
     def of(
         self, index: int, check_in_id: UUID | None, outcome: Result | Refusal
@@ -257,6 +261,7 @@ class _BatchAnswers:
                 index=index, replayed=outcome.replayed, **msgspec.structs.asdict(single)
             )
         refusal = _refusal(outcome)
+        self.meters.refusals.add(refusal.kind.code)
         return BatchProblem(
             index=index,
             id=check_in_id,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from doorstep_server.check_ins.line import Line
+from doorstep_server.meters import Meters
 from doorstep_server.store.check_ins import ID_REUSED, Proposal, Refused, Settled
 from doorstep_server.store.database import WAIT_S, Conflicted, DatabaseUnavailable, KeyTaken
 
@@ -62,11 +63,13 @@ class Journal:
         capacity: int = CAPACITY,
         group_limit: int = 1_000,
         monotonic: Callable[[], float] = time.monotonic,
+        meters: Meters | None = None,
     ) -> None:
         self._commit = commit
         self._line: Line[_Waiting] = Line(capacity)
         self._group_limit = group_limit
         self._monotonic = monotonic
+        self._meters = meters or Meters()
         self._closed = False
         self._worker: asyncio.Task[None] | None = None
 
@@ -76,8 +79,10 @@ class Journal:
         To be asked before anything is done for them: what is refused must cost little.
         """
         if self._closed:
+            self._meters.not_taken.add("stopping", count=proposals)
             raise JournalClosed
         if not self._line.has_room(tenant_id, proposals):
+            self._meters.not_taken.add("journal-full", count=proposals)
             raise JournalFull
 
     async def append(self, proposals: Sequence[Proposal]) -> list[Result]:
@@ -90,6 +95,7 @@ class Journal:
         result = asyncio.get_running_loop().create_future()
         waiting = _Waiting(proposals, result, self._monotonic())
         self._line.add(tenant_id, len(proposals), waiting)
+        self._meters.waiting.set(self._line.size)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
         return await waiting.result
@@ -122,12 +128,14 @@ class Journal:
         ):
             waiting = self._line.take()
             if waiting.result.done():
-                continue
-            if waiting.since_s < too_old_s:
+                self._meters.not_taken.add("caller-gone", count=next_)
+            elif waiting.since_s < too_old_s:
+                self._meters.not_taken.add("waited-too-long", count=next_)
                 waiting.result.set_exception(WaitedTooLong())
-                continue
-            group.append(waiting)
-            count += next_
+            else:
+                group.append(waiting)
+                count += next_
+        self._meters.waiting.set(self._line.size)
         return group
 
     async def _settle(self, group: list[_Waiting]) -> None:
@@ -153,9 +161,27 @@ class Journal:
     async def _settled(self, proposals: list[Proposal]) -> list[Settled | Refused]:
         """Once more where another process was faster: then its receipts answer what it settled."""
         try:
-            return await self._commit(proposals)
+            return await self._measured(proposals)
         except Conflicted:
-            return await self._commit(proposals)
+            return await self._measured(proposals)
+
+    async def _measured(self, proposals: list[Proposal]) -> list[Settled | Refused]:
+        begun_s, came_to = time.perf_counter(), "failed"
+        try:
+            results = await self._commit(proposals)
+        except Conflicted:
+            came_to = "conflicted"
+            raise
+        except DatabaseUnavailable:
+            came_to = "unavailable"
+            raise
+        else:
+            came_to = "done"
+            return results
+        finally:
+            self._meters.commits.add(came_to)
+            self._meters.commit_s.add(time.perf_counter() - begun_s)
+            self._meters.group_sizes.add(len(proposals))
 
     async def _alone(self, proposal: Proposal) -> Result:
         try:
