@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,14 +99,18 @@ def logged(app: ASGIApp, meters: Meters) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        started = time.perf_counter()
-        answer = _Answer()
+        started, answer = time.perf_counter(), _Answer()
+
+        def count() -> None:
+            _count(meters, scope, answer.status, time.perf_counter() - started)
+
         try:
-            await app(scope, receive, answer.watched(send))
+            # whoever was answered is counted
+            await app(scope, receive, answer.watched(send, count))
         finally:
-            seconds = time.perf_counter() - started
-            _log(scope, answer.status, seconds)
-            _count(meters, scope, answer.status, seconds)
+            if not answer.status:
+                count()
+            _log(scope, answer.status, time.perf_counter() - started)
 
     return wrapped
 
@@ -116,12 +121,13 @@ class _Answer:
 
     status: int = 0
 
-    def watched(self, send: Send) -> Send:
-        """Send, and see what is sent."""
+    def watched(self, send: Send, before: Callable[[], None] = lambda: None) -> Send:
+        """Send, and see what is sent; something else is done before the first of it."""
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
+                before()
             await send(message)
 
         return watch

@@ -66,7 +66,8 @@ class Meters:
             "requests_total",
             "Requests, by the template of their address.",
             ("route", "method", "status"),
-            product([*routes, UNMATCHED], METHODS, STATUSES),
+            # in the same order in every process
+            product(sorted({*routes, UNMATCHED}), METHODS, STATUSES),
             sparse=True,
         )
         self.request_s = self._histogram("request_seconds", "How long requests took.", SECONDS)
@@ -74,7 +75,7 @@ class Meters:
             "refusals_total",
             "Problems that were answered, those of items of batches included.",
             ("code",),
-            _each(codes),
+            _each(sorted(codes)),
         )
 
     def _of_check_ins(self) -> None:
