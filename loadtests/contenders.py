@@ -228,6 +228,8 @@ def started(name: str, deployed: Deployed, folder: Path) -> Iterator[Contender]:
     if name == EMPTY:
         command = [__file__, str(port)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+    # few devices send what many would
+    environment[PREFIX + "DEVICE_AT_ONCE"] = "0"
     if deployed.settings.database_url:
         environment[PREFIX + "DATABASE_URL"] = deployed.settings.database_url
     log = folder / f"{name}.log"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from doorstep_server import logs
 from doorstep_server.access_vault import Recorder, open_vault
 from doorstep_server.access_vault.entries import access
-from doorstep_server.answers import CAUSE_KEY, CODE_KEY
+from doorstep_server.answers import CAUSE_KEY, CODE_KEY, KEYRING
 from doorstep_server.app import create_app, now
+from doorstep_server.meters import Meters
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
 
@@ -27,7 +29,8 @@ _METHODS = _READING | {"POST", "PUT", "DELETE", "PATCH"}
 
 def asgi(settings: Settings) -> ASGIApp:
     """The application to serve."""
-    app = logged(patient(create_app(settings)))
+    made = create_app(settings)
+    app = logged(patient(made), made.state.meters)
     vault = open_vault(settings)
     return app if vault is None else recorded(app, Recorder(vault, now))
 
@@ -89,18 +92,24 @@ def _is_use(scope: Any, status: int) -> bool:
     return is_known and scope["method"] not in _READING
 
 
-def logged(app: ASGIApp) -> ASGIApp:
-    """Log each request by what we know of it: never its address, its body or who asked."""
+def logged(app: ASGIApp, meters: Meters) -> ASGIApp:
+    """Log and count each request by what we know of it: never its body or who asked."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        started = time.perf_counter()
-        answer = _Answer()
+        started, answer = time.perf_counter(), _Answer()
+
+        def count() -> None:
+            _count(meters, scope, answer.status, time.perf_counter() - started)
+
         try:
-            await app(scope, receive, answer.watched(send))
+            # whoever was answered is counted
+            await app(scope, receive, answer.watched(send, count))
         finally:
+            if not answer.status:
+                count()
             _log(scope, answer.status, time.perf_counter() - started)
 
     return wrapped
@@ -112,12 +121,13 @@ class _Answer:
 
     status: int = 0
 
-    def watched(self, send: Send) -> Send:
-        """Send, and see what is sent."""
+    def watched(self, send: Send, before: Callable[[], None] = lambda: None) -> Send:
+        """Send, and see what is sent; something else is done before the first of it."""
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
+                before()
             await send(message)
 
         return watch
@@ -130,8 +140,20 @@ def _log(scope: Any, status: int, seconds: float) -> None:
         level=logging.INFO if status < 500 else logging.WARNING,
         request_id=scope_request_id(scope),
         method=scope["method"] if scope["method"] in _METHODS else "other",
-        route=scope.get("path_template") or "unmatched",
+        route=_route(scope),
         status=status,
         duration_ms=round(seconds * 1000, 1),
         **{name: scope[key] for name, key in _OF_ANSWERS.items() if key in scope},
     )
+
+
+def _count(meters: Meters, scope: Any, status: int, seconds: float) -> None:
+    meters.request(_route(scope), scope["method"], status, seconds)
+    if CODE_KEY in scope:
+        meters.refusals.add(scope[CODE_KEY])
+    if scope.get(CAUSE_KEY) == KEYRING:
+        meters.keyring_failures.add()
+
+
+def _route(scope: Any) -> str:
+    return scope.get("path_template") or "unmatched"

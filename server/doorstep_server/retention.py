@@ -16,6 +16,7 @@ from uuid import UUID
 from doorstep_server import logs
 from doorstep_server.holding import Holding
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.privacy.minimize import EXACT_DAYS
 from doorstep_server.store import Connection, retention, tenants
 from doorstep_server.store.database import Database, DatabaseUnavailable
@@ -80,18 +81,34 @@ async def keep_running(
     database: Database,
     keyring: Keyring,
     now: Callable[[], datetime],
+    meters: Meters,
     every_s: float = EVERY_S,
 ) -> None:
     """Run at once and then again and again, until cancelled. A run that fails is told and over."""
     while True:
         try:
-            await run(database, keyring, now().date())
+            _count_run(meters, await run(database, keyring, now().date()), now())
         except DatabaseUnavailable as error:
+            meters.retention_runs.add("put-off")
             logs.event("retention-put-off", level=logging.WARNING, cause=error.code)
         except Exception as error:  # noqa: BLE001 - the next run must come, whatever happened
+            meters.retention_runs.add("failed")
             logs.failure(error)
         # not all processes at the same moment
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def _count_run(meters: Meters, report: Report, at: datetime) -> None:
+    meters.retention_runs.add("done")
+    meters.retention_done.set(at.timestamp())
+    for what, count in (
+        ("check_ins", report.check_ins_deleted),
+        ("receipts", report.receipts_deleted),
+        ("exact_positions", report.exact_positions_deleted),
+        ("partitions", report.partitions_dropped),
+        ("keys", report.keys_destroyed),
+    ):
+        meters.retention_deleted.add(what, count=count)
 
 
 def _hold(database: Database, keyring: Keyring, known: list[UUID], today: date) -> tuple[int, int]:

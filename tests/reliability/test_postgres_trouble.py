@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from doorstep_server.store.postgres import CONNECTIONS, DOING_MUCH
+from doorstep_server.store.postgres import CONNECTIONS, DOING_MUCH, FOLLOWING
 from doorstep_server.store.reach import APP_ROLE
 from dying import Commands
 from postgres import Cluster, Proxy, Session, aimed, urlsplit, wait_until
@@ -22,7 +22,7 @@ from troubled import Deployed, Troubled, claim, until_taken, variables
 RECOVERY_S = 5
 PARALLEL = 4 * CONNECTIONS
 #: connections of a server that is not at fault
-MOST = CONNECTIONS + DOING_MUCH
+MOST = CONNECTIONS + DOING_MUCH + FOLLOWING
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def test_a_body_that_stops_arriving_is_given_up(world: World) -> None:
         sent.append(message)
 
     async def serve() -> None:
-        app = logged(patient(world.client.app, wait_s=0.01))
+        app = logged(patient(world.client.app, wait_s=0.01), world.services.meters)
         async with asyncio.timeout(30):
             await app(scope("/v1/enrollments"), receive, send)  # type: ignore[arg-type]
 

@@ -15,6 +15,7 @@ from doorstep_server import logs, settings
 from doorstep_server.access_vault import open_vault
 from doorstep_server.asgi import asgi
 from doorstep_server.deployment import open_deployment
+from doorstep_server.meters import shared_folder
 from doorstep_server.settings import Settings
 
 #: of Linux's prctl
@@ -45,6 +46,12 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     _hand_down(chosen)
     _end_well()
     logs.event("serving", port=port)
+    with shared_folder() as folder:
+        os.environ[settings.PREFIX + "METERS"] = str(folder)
+        _run(chosen, host, port, workers)
+
+
+def _run(chosen: Settings, host: str, port: int, workers: int) -> None:
     uvicorn.run(
         "doorstep_server.cli.serving:worker",
         factory=True,

@@ -110,6 +110,10 @@ class Database(ABC):
         """Run a store function on one state of the database. Raises `DatabaseUnavailable`."""
 
     @abstractmethod
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """As `read`, never behind other reads: for what must be known of changes, and is short."""
+
+    @abstractmethod
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """As `read`, for what takes long to make out: the event loop goes on meanwhile."""
 

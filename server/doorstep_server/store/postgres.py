@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 #: connections of one process
 CONNECTIONS = 8
+#: and so many to follow changes with
+FOLLOWING = 1
 #: and so many beside them, for what reads or writes much
 DOING_MUCH = 2
 #: for a server that no longer answers at all; its own limits are shorter
@@ -63,6 +65,7 @@ class PostgresDatabase(Database):
         engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
         self._engine = engine
         self._writing, self._reading = _for_writing(engine), _for_reading(engine)
+        self._following = _for_reading(_engine(url, pool_size=FOLLOWING, max_overflow=0))
         self._doing_much = asyncio.Semaphore(DOING_MUCH)
         self._asides = _Asides(url)
 
@@ -78,6 +81,10 @@ class PostgresDatabase(Database):
     async def read(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
         return await _run(self._reading, reach, function)
+
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection that is there for nothing else."""
+        return await _run(self._following, reach, function)
 
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own, in a thread of its own; not many at once."""
@@ -153,7 +160,8 @@ class PostgresDatabase(Database):
         await self.write(NOTHING, grants.require)
 
     async def close(self) -> None:
-        """Close the pool, and the connections beside it."""
+        """Close the pools, and the connections beside them."""
+        await self._following.dispose()
         await self._engine.dispose()
         await asyncio.to_thread(self._asides.close)
 
