@@ -210,10 +210,12 @@ PLAIN: dict[str, Made] = {
     "age_s": lambda _: 1,
     # a list of a length of its own
     "bbox": lambda _: [-180, -90, 180, 90],
+    "bundle_version": lambda _: 0,
     "captured_at": now,
     "expires_on": lambda _: "2026-12-31",
     "format": lambda _: "geojson",
     "geofence": lambda _: beside(),
+    "If-None-Match": lambda _: '"none"',
     "lat": lambda _: INSIDE["lat"],
     "legal_basis": lambda _: "contract",
     "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},

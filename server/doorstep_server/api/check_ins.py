@@ -1,5 +1,6 @@
 """Check-ins: one, many, and the lists of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -49,6 +50,10 @@ CHECK_IN_REFUSALS = (
     "id-not-random",
     "id-reused",
     "too-old",
+    "position-not-taken",
+    "verdict-not-taken",
+    "site-required",
+    "bundle-outdated",
     RATE_LIMITED,
 )
 
@@ -139,7 +144,7 @@ async def create_batch(
 
 async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[Answer, bool]:
     """The answer to one claim, and whether it was given before. Raises `Refusal`."""
-    policy = await services.policies.of(caller.tenant_id)
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version([claim]))
     [result] = await _check_in(services, policy, caller, [claim])
     if isinstance(result, Refused) and result.code == RATE_LIMITED:
         wait_s = services.way.probes.wait_s(flow.claimant(caller, claim))
@@ -154,9 +159,9 @@ async def settle_batch(
     """The results of a batch. Raises `Refusal` of one that is too large."""
     if len(batch.check_ins) > BATCH_LIMIT:
         raise Refusal("batch-too-large")
-    policy = await services.policies.of(caller.tenant_id)
     claims = [_readable(item, batch.sent_at) for item in batch.check_ins]
     readable = [claim for claim in claims if isinstance(claim, Claim)]
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version(readable))
     settled = iter(await _check_in(services, policy, caller, readable))
     outcomes = [next(settled) if isinstance(c, Claim) else c for c in claims]
     answers = _BatchAnswers(policy.keys, caller.subject_id, request_id)
@@ -166,6 +171,11 @@ async def settle_batch(
             for index, (item, outcome) in enumerate(zip(batch.check_ins, outcomes, strict=True))
         ]
     )
+
+
+def _bundle_version(claims: Sequence[Claim]) -> int:
+    """The newest bundle that any was judged by."""
+    return max((c.told.bundle_version for c in claims if c.told is not None), default=0)
 
 
 async def _check_in(
