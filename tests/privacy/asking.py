@@ -210,7 +210,6 @@ PLAIN: dict[str, Made] = {
     "age_s": lambda _: 1,
     # a list of a length of its own
     "bbox": lambda _: [-180, -90, 180, 90],
-    "bundle_version": lambda _: 0,
     "captured_at": now,
     "expires_on": lambda _: "2026-12-31",
     "format": lambda _: "geojson",
