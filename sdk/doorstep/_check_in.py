@@ -13,6 +13,8 @@ from doorstep._value import Unpicklable, Value
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from doorstep._bundle import Bundle
+
 Action = Literal["in", "out"]
 
 
@@ -68,6 +70,28 @@ def _is_name(value: object) -> bool:
 
 def _is_epoch(value: object) -> bool:
     return value is None or (isinstance(value, int) and value >= 0)
+
+
+class Judging(Unpicklable, Value):
+    """A check-in that is to be judged here: the fix goes nowhere else."""
+
+    purpose: str
+    fix: Fix
+    site_id: str | None
+    action: Action | None
+    id: str
+    permission_epoch: int | None
+
+    def by(self, bundle: Bundle) -> JudgedCheckIn:
+        """The check-in that it becomes."""
+        return bundle.judge(
+            purpose=self.purpose,
+            fix=self.fix,
+            site_id=self.site_id,
+            action=self.action,
+            id=self.id,
+            permission_epoch=self.permission_epoch,
+        )
 
 
 class JudgedCheckIn(Unpicklable, Value):

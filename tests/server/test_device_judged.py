@@ -340,7 +340,7 @@ def test_without_such_a_purpose_there_is_no_bundle(shared_world: World) -> None:
 
 def test_a_bundle_has_an_end(tenant: Tenancy, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant.site()
-    monkeypatch.setattr("doorstep_server.api.site_bundle.MAX_BYTES", 50)
+    monkeypatch.setattr("doorstep_server.api.site_bundle.MAX_BYTES", 20)
     assert refused(fetched(tenant.phone())) == (422, "bundle-too-large")
 
 
