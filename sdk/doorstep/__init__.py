@@ -11,18 +11,21 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     Feature,
     ListedCheckIn,
     PermissionStatus,
     Purpose,
+    Restrictions,
     Stored,
     Tenant,
 )
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._client import Client
 from doorstep._endpoints import PermissionState
 from doorstep._errors import (
     ApiError,
+    BundleOutdated,
     ConnectFailed,
     ConnectionLost,
     DeviceRevoked,
@@ -47,6 +50,14 @@ from doorstep._errors import (
 )
 from doorstep._fix import Fix
 from doorstep._ids import check_in_id
+from doorstep._location import (
+    Imprecise,
+    LocationError,
+    LocationProvider,
+    Mocked,
+    Stale,
+    Unavailable,
+)
 from doorstep._retry import Retry, Timeout
 from doorstep._transport import AsyncTransport, Transport
 from doorstep._version import __version__
@@ -54,6 +65,7 @@ from doorstep._wire import Request, Response
 
 if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
+    from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
     from doorstep._threads import ThreadedTransport
 
@@ -63,6 +75,8 @@ __all__ = [
     "AsyncClient",
     "AsyncTransport",
     "BatchResult",
+    "Bundle",
+    "BundleOutdated",
     "CheckIn",
     "Client",
     "ConnectFailed",
@@ -72,12 +86,18 @@ __all__ = [
     "DeviceStatus",
     "DoorstepError",
     "Enrollment",
+    "Erasure",
     "Feature",
     "Fix",
     "HTTPTransport",
     "IdReused",
+    "Imprecise",
     "Invalid",
+    "JudgedCheckIn",
     "ListedCheckIn",
+    "LocationError",
+    "LocationProvider",
+    "Mocked",
     "NewCheckIn",
     "NoTrustStore",
     "NotAllowed",
@@ -92,8 +112,10 @@ __all__ = [
     "Redirected",
     "Request",
     "Response",
+    "Restrictions",
     "Retry",
     "ServerError",
+    "Stale",
     "Stored",
     "Tenant",
     "ThreadedTransport",
@@ -103,6 +125,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "Unauthorized",
+    "Unavailable",
     "UnexpectedAnswer",
     "UntrustedServer",
     "__version__",
@@ -112,6 +135,7 @@ __all__ = [
 #: loaded on first use: they bring ssl, http.client and asyncio, which are slow to import
 _LATE = {
     "AsyncClient": "doorstep._async_client",
+    "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
     "ThreadedTransport": "doorstep._threads",
 }

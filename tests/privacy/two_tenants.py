@@ -152,6 +152,7 @@ def settle(tenancy: Tenancy, word: str) -> Side:
     side = Side(tenancy, word)
     tenancy.purpose("delivery", title=side.mark)
     tenancy.purpose("inspection", title=side.mark, level="none")
+    tenancy.purpose("patrol", title=side.mark, judged_by="device")
     _sites(side)
     _people(side)
     _check_ins(side)
