@@ -33,6 +33,8 @@ from doorstep._errors import (
     NotEnrolled,
     NotFound,
     NoTrustStore,
+    OutboxFull,
+    OutboxUnusable,
     PermissionUnknown,
     PermissionWithdrawn,
     RateLimited,
@@ -43,6 +45,7 @@ from doorstep._errors import (
     TransportError,
     Unauthorized,
     UnexpectedAnswer,
+    Unsealable,
     UntrustedServer,
 )
 from doorstep._fix import Fix
@@ -55,7 +58,12 @@ from doorstep._wire import Request, Response
 if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
     from doorstep._http import HTTPTransport
+    from doorstep._outbox import Outbox
+    from doorstep._sealing import Sealer
+    from doorstep._session import Session
     from doorstep._threads import ThreadedTransport
+    from doorstep._ticket import Ticket
+    from doorstep._tickets import TicketStatus
 
 __all__ = [
     "Action",
@@ -83,6 +91,9 @@ __all__ = [
     "NotAllowed",
     "NotEnrolled",
     "NotFound",
+    "Outbox",
+    "OutboxFull",
+    "OutboxUnusable",
     "PermissionState",
     "PermissionStatus",
     "PermissionUnknown",
@@ -93,10 +104,14 @@ __all__ = [
     "Request",
     "Response",
     "Retry",
+    "Sealer",
     "ServerError",
+    "Session",
     "Stored",
     "Tenant",
     "ThreadedTransport",
+    "Ticket",
+    "TicketStatus",
     "TimedOut",
     "Timeout",
     "TooOld",
@@ -104,16 +119,22 @@ __all__ = [
     "TransportError",
     "Unauthorized",
     "UnexpectedAnswer",
+    "Unsealable",
     "UntrustedServer",
     "__version__",
     "check_in_id",
 ]
 
-#: loaded on first use: they bring ssl, http.client and asyncio, which are slow to import
+#: loaded on first use: they bring ssl, http.client, asyncio and sqlite3, which are slow to import
 _LATE = {
     "AsyncClient": "doorstep._async_client",
     "HTTPTransport": "doorstep._http",
+    "Outbox": "doorstep._outbox",
+    "Sealer": "doorstep._sealing",
+    "Session": "doorstep._session",
     "ThreadedTransport": "doorstep._threads",
+    "Ticket": "doorstep._ticket",
+    "TicketStatus": "doorstep._tickets",
 }
 
 

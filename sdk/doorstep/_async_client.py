@@ -72,10 +72,10 @@ class AsyncClient(Unpicklable):
         self._own: ThreadedTransport | None = None
         if transport is None:
             transport = self._own = ThreadedTransport.over_http()
-        runner = AsyncRunner(core, transport, self._sleep)
-        self.check_ins = AsyncCheckIns(runner)
-        self.device = AsyncDevice(runner)
-        self.permission = AsyncPermission(runner)
+        self._runner = AsyncRunner(core, transport, self._sleep)
+        self.check_ins = AsyncCheckIns(self._runner)
+        self.device = AsyncDevice(self._runner)
+        self.permission = AsyncPermission(self._runner)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -202,7 +202,7 @@ class AsyncRunner:
         self, core: Core, transport: AsyncTransport, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self.core = core
-        self._transport = transport
+        self.transport = transport
         self._sleep = sleep
 
     async def run(self, flow: Flow[T]) -> T:
@@ -220,6 +220,6 @@ class AsyncRunner:
             await self._sleep(step.seconds)
             return None
         try:
-            return await self._transport.send(step.request, timeout=step.timeout)
+            return await self.transport.send(step.request, timeout=step.timeout)
         except TransportError as error:
             return error
