@@ -51,6 +51,10 @@ _PURGE_AGAIN_S = 1.0
 _SEALER_AGAIN_S = 60.0
 
 
+class EpochPassed(Exception):
+    """A withdrawal became known between the capture and now."""
+
+
 class Nothing(Value):
     """Nothing can be sent now; when it is worth looking again, if that is known."""
 
@@ -182,16 +186,16 @@ class Outbox(Unpicklable):
     ) -> None:
         """Store a check-in: when this returns it is on the disk, or an error is raised.
 
-        Permission and epoch are those of the capture: when they changed since, it is not stored.
-        A check-in that is there already stays as it is.
+        Permission and epoch are those of the capture. When less is permitted now, `Unavailable` is
+        raised; when only the epoch is another one, `EpochPassed`: take a new position. A check-in
+        that is there already stays as it is.
         """
         now, boot = self._system.moment(), self._system.boot()
         claim = waiting.encode(new)
 
         def work(database: sqlite3.Connection) -> None:
             identity = self._identity(database, who)
-            if not _still_allowed(identity, permission, epoch):
-                raise Unavailable
+            _require_allowed(identity, permission, epoch)
             self._expire(database, now, boot)
             if queue.has(database, new.id) or tickets.of(database, new.id) is not None:
                 return
@@ -473,12 +477,15 @@ def _nobody_hears(_: Sequence[End]) -> None:
     pass
 
 
-def _still_allowed(identity: Identity, permission: PermissionState, epoch: int | None) -> bool:
-    """Whether nothing was withdrawn between the capture and now."""
+def _require_allowed(identity: Identity, permission: PermissionState, epoch: int | None) -> None:
+    """Nothing may have been withdrawn between the capture and now."""
     now = identity.permission
-    if permission not in GRANTED or now not in GRANTED or identity.epoch != epoch:
-        return False
-    return is_precise(now) or not is_precise(permission)
+    if permission not in GRANTED or now not in GRANTED:
+        raise Unavailable
+    if is_precise(permission) and not is_precise(now):
+        raise Unavailable
+    if epoch is not None and identity.epoch != epoch:
+        raise EpochPassed
 
 
 def _ends(ids: Iterable[str], state: str, reason: str) -> list[End]:

@@ -18,7 +18,7 @@ from doorstep._errors import DoorstepError
 from doorstep._fix import Fix
 from doorstep._flushing import AskPermission, Desk, Exchange, Step, Work, flushing
 from doorstep._location import LocationProvider, Unavailable
-from doorstep._outbox import Nothing, Outbox
+from doorstep._outbox import EpochPassed, Nothing, Outbox
 from doorstep._permissions import GRANTED, WITHDRAWN
 from doorstep._queue import End
 from doorstep._sending import Sender
@@ -35,6 +35,8 @@ T = TypeVar("T")
 #: when nothing else says when: another process may have stored something
 _LOOK_AGAIN_S = 60.0
 _UNUSABLE_AGAIN_S = 30.0
+#: how often a position is taken anew when a withdrawal becomes known meanwhile
+_CAPTURES = 3
 
 
 class Session(Unpicklable):
@@ -64,6 +66,8 @@ class Session(Unpicklable):
         self._fix_timeout_s = fix_timeout_s
         self._sender = Sender(self._core.system.chance)
         self._tickets: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
+        #: how often what was captured before became worthless
+        self._withdrawals = 0
         self._noted: PermissionState | None = None
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -94,20 +98,18 @@ class Session(Unpicklable):
         any time without a network up to the outbox's `ttl_s`. Raises `LocationError` without a
         usable position, `OutboxFull`, or `NotEnrolled`; then nothing is stored.
         """
-        state = await self._noted_permission()
-        if state not in GRANTED:
-            raise Unavailable
-        identity = await self._do(lambda: self._outbox.identity(self._core.who()))
-        taken = fix or await self._provider.current(
-            max_age_s=self._max_age_s, timeout_s=self._fix_timeout_s
-        )
-        new = NewCheckIn(purpose=purpose, fix=taken, site_id=site_id, action=action)
-        ticket = self._hold(TicketStatus(id=new.id, state="queued"))
-        await self._do(
-            lambda: self._outbox.put(self._core.who(), new, permission=state, epoch=identity.epoch)
-        )
-        self._wake.set()
-        return ticket
+        for _ in range(_CAPTURES):
+            state, epoch = await self._allowed()
+            withdrawals = self._withdrawals
+            new = NewCheckIn(
+                purpose=purpose, fix=fix or await self._fix(), site_id=site_id, action=action
+            )
+            ticket = self._hold(TicketStatus(id=new.id, state="queued"))
+            if withdrawals == self._withdrawals and await self._put(new, state, epoch):
+                return ticket
+            if fix is not None:
+                break
+        raise Unavailable
 
     async def ticket(self, id: str) -> Ticket | None:  # noqa: A002 (the wire's word)
         """The ticket of an earlier check-in, also of an earlier run; None when it is forgotten."""
@@ -156,6 +158,7 @@ class Session(Unpicklable):
         """Forget the person: the token, and everything that waits. Nothing more is sent of it."""
         self._core.known.forget()
         self._noted = None
+        self._withdrawals += 1
         await self._abort()
         await self._do(self._outbox.sign_out)
 
@@ -205,6 +208,29 @@ class Session(Unpicklable):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    async def _allowed(self) -> tuple[PermissionState, int | None]:
+        """What is permitted at this moment, and its epoch."""
+        state = await self._noted_permission()
+        if state not in GRANTED:
+            raise Unavailable
+        identity = await self._do(lambda: self._outbox.identity(self._core.who()))
+        return state, identity.epoch
+
+    async def _fix(self) -> Fix:
+        return await self._provider.current(
+            max_age_s=self._max_age_s, timeout_s=self._fix_timeout_s
+        )
+
+    async def _put(self, new: NewCheckIn, state: PermissionState, epoch: int | None) -> bool:
+        """Store it; False when it was taken before a withdrawal that became known meanwhile."""
+        who = self._core.who()
+        try:
+            await self._do(lambda: self._outbox.put(who, new, permission=state, epoch=epoch))
+        except EpochPassed:
+            return False
+        self._wake.set()
+        return True
+
     async def _permission(self) -> PermissionState:
         return "denied" if self._outbox.switched_off else await self._provider.permission()
 
@@ -217,6 +243,7 @@ class Session(Unpicklable):
         """What is no longer allowed is stopped first, then forgotten."""
         if state != self._noted and state in {*WITHDRAWN, "approximate"}:
             await self._abort()
+            self._withdrawals += 1
         if not self._core.known.has_token:
             return True
         who = self._core.who()

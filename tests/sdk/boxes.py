@@ -1,5 +1,7 @@
 """Outboxes, sessions and phones for tests: real files, a clock that is set by hand."""
 
+# ruff: noqa: ASYNC109 (names that are not ours)
+
 from __future__ import annotations
 
 import asyncio
@@ -166,7 +168,7 @@ class Server:
         self.says: Says = accepted
         #: each is asked once, before `says`: an answer or an error for a whole request
         self.next: list[Response | Exception | Callable[[Request], Response]] = []
-        self.reaches = True
+        self.sequence = self.epoch = 0
 
     async def send(self, request: Request, *, timeout: Any) -> Response:
         self.requests.append(request)
@@ -181,12 +183,19 @@ class Server:
     def answer(self, request: Request) -> Response:
         path = request.url.partition("/v1/")[2]
         if path == "device":
-            return answer(STATUS, 200)
+            numbers = {"permission_sequence": self.sequence, "permission_epoch": self.epoch}
+            return answer({**STATUS, **numbers}, 200)
         if path == "device/permission":
-            return answer({**REPORTED, "permission_epoch": 0}, 200)
+            return self._take_report(json.loads(request.body or b""))
         items = json.loads(request.body or b"")["check_ins"]
         results = [{"index": n, **self.says(item)} for n, item in enumerate(items)]
         return answer({"results": results}, 200)
+
+    def _take_report(self, report: dict[str, Any]) -> Response:
+        self.sequence = max(self.sequence, report["sequence"])
+        if report["state"] in {"denied", "restricted", "services_off"}:
+            self.epoch = max(self.epoch, report["sequence"])
+        return answer({**REPORTED, "permission_epoch": self.epoch}, 200)
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         return [json.loads(one.body or b"null") for one in self.requests if one.url.endswith(path)]
