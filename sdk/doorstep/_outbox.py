@@ -118,6 +118,7 @@ class Outbox(Unpicklable):
         self._holder = Holder(os.urandom(8).hex(), _LEASE_S)
         self._lock = threading.RLock()
         self._ended: list[End] = []
+        self._purge_is_due = False
 
     # -- for everybody ---------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ class Outbox(Unpicklable):
         """
         now = self._system.moment()
         self._run(lambda database: self._note(database, who, state, now, again=report))
-        return self.purge(_PURGE_WITHIN_S)
+        return self.purge()
 
     def purge(self, within_s: float = 0) -> bool:
         """Do what a withdrawal still demands: no byte of a position is left in file and log.
@@ -238,7 +239,7 @@ class Outbox(Unpicklable):
         with self._lock:
             if not self._run(duties.has_purge):
                 return True
-            if not self._file.forget(within_s):
+            if not self._forget(within_s):
                 return False
             self._run(duties.purged)
             return True
@@ -251,7 +252,7 @@ class Outbox(Unpicklable):
         with self._lock:
             self._run(lambda database: self._note(database, who, state, now))
             self._run(lambda database: self._expire(database, now, boot))
-            if not self.purge(_PURGE_WITHIN_S):
+            if not self.purge():
                 return Nothing(why="purging", wait_s=_PURGE_AGAIN_S)
             picked = self._run(
                 lambda database: self._pick(database, who, state, now, boot, most_items)
@@ -264,7 +265,7 @@ class Outbox(Unpicklable):
         with self._lock:
             left = self._run(lambda database: self._end(database, ends, now))
             if not left:
-                self._file.forget(0)
+                self._forget(0)
 
     def refuse_epoch(self, who: Who, epoch: int | None) -> None:
         """The server says that the permission was withdrawn since this epoch."""
@@ -274,10 +275,9 @@ class Outbox(Unpicklable):
             label = identities.current(database, who).label
             ids = queue.up_to_epoch(database, label, epoch)
             self._end(database, _ends(ids, "withdrawn", "permission-withdrawn"), now)
-            duties.purge(database)
+            self._demand_purge(database)
 
         self._run(work)
-        self.purge(_PURGE_WITHIN_S)
 
     def learn(self, who: Who) -> None:
         """Take over what the server said of this device, and number the reports that waited."""
@@ -311,7 +311,7 @@ class Outbox(Unpicklable):
 
         self._run(work)
         self._switch.turn(off=False)
-        return self.purge(_PURGE_WITHIN_S)
+        return self.purge()
 
     def boot_of_waiting(self, id_: str) -> str | None:
         return self._run(lambda database: queue.boot_of(database, id_))
@@ -324,22 +324,48 @@ class Outbox(Unpicklable):
             self._on_loss("corrupt", lost)
         now, boot = self._system.moment(), self._system.boot()
         self._run(lambda database: self._expire(database, now, boot))
-        self._file.forget(0)
+        self._forget(0)
 
     def _run(self, work: Work[T]) -> T:
-        """One transaction. A corrupt file is set aside, and the work done on a new one."""
+        """One transaction, and what follows from it."""
         with self._lock:
-            self._ended = []
-            try:
-                result = self._file.run(work)
-            except Corrupt:
-                pass
-            else:
-                self._tell()
-                return result
-            self._file.close()
-            self._open()
+            self._ended, self._purge_is_due = [], False
+            result = self._commit(work)
+            self._follow_up()
+            return result
+
+    def _commit(self, work: Work[T]) -> T:
+        """A corrupt file is set aside, and the work done on a new one."""
+        try:
             return self._file.run(work)
+        except Corrupt:
+            pass
+        self._begin_anew()
+        return self._file.run(work)
+
+    def _forget(self, within_s: float) -> bool:
+        """Empty the log; a corrupt file goes as a whole."""
+        try:
+            return self._file.forget(within_s)
+        except Corrupt:
+            pass
+        self._begin_anew()
+        return True
+
+    def _begin_anew(self) -> None:
+        self._file.close()
+        self._open()
+
+    def _follow_up(self) -> None:
+        """After a commit: tell what ended, and take out of the log what must not be there."""
+        self._tell()
+        if self._purge_is_due:
+            self._purge_is_due = False
+            self.purge(_PURGE_WITHIN_S)
+
+    def _demand_purge(self, database: sqlite3.Connection) -> None:
+        duties.purge(database)
+        self._purge_is_due = True
 
     def _tell(self) -> None:
         ended, self._ended = self._ended, []
@@ -367,7 +393,7 @@ class Outbox(Unpicklable):
             tickets.forget_identity(database, label)
             reports.forget_identity(database, label)
             identities.forget(database, label)
-        duties.purge(database)
+        self._demand_purge(database)
 
     def _note(
         self,
@@ -383,7 +409,7 @@ class Outbox(Unpicklable):
         changed = state != identity.permission
         if changed and state in WITHDRAWN:
             self._withdraw(database, queue.of_identities(database, mine), "withdrawn", now)
-            duties.purge(database)
+            self._demand_purge(database)
         elif state == "approximate":
             self._withdraw(database, queue.precise_of(database, mine), "approximate", now)
         if changed or (again and reports.next_of(database, mine) is None):
@@ -395,7 +421,7 @@ class Outbox(Unpicklable):
     ) -> None:
         if ids:
             self._end(database, _ends(ids, "withdrawn", reason), now)
-            duties.purge(database)
+            self._demand_purge(database)
 
     def _expire(self, database: sqlite3.Connection, now: Moment, boot: str) -> None:
         ids = queue.expired(database, now, boot, self._ttl_s)

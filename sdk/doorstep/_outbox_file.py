@@ -150,9 +150,9 @@ def _connected(path: str) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection) -> None:
+    version = _version(database)
     for setting in _SETTINGS:
         database.execute(setting)
-    version = _version(database)
     if version > VERSION:
         raise OutboxUnusable(
             "The outbox's file was made by a newer version of doorstep and was left as it is: "

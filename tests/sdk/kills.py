@@ -33,7 +33,7 @@ from doorstep._outbox import Batch
 from doorstep._outbox_schema import APPLICATION_ID, STEPS
 from doorstep._queue import End
 from doorstep._reports import Report
-from sdk.boxes import ANN
+from sdk.boxes import ANN, fast_folder
 
 #: a file is used until it was killed so often; then another begins
 KILLS_OF_A_FILE = 25
@@ -41,8 +41,6 @@ STATEMENTS = 500
 #: within these a file of the first version is brought up to date
 MIGRATING_STATEMENTS = 40
 LATEST_S = 0.05
-#: what `kill -9` leaves is the same in memory, and there it is fast
-MEMORY = Path("/dev/shm")
 
 
 class Broken(Exception):
@@ -338,10 +336,6 @@ def _worker(kills: int, seed: int, folder: Path) -> tuple[int, int]:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
-
-
-def fast_folder() -> Path:
-    return MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
 
 
 def main() -> None:
