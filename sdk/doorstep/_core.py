@@ -148,6 +148,10 @@ class Core:
             return ()
         return (yield from self._exchange(endpoints.create_check_ins(new, self._known.epoch)))
 
+    def send_stored(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
+        """Send check-ins of another time: the epoch of now says nothing about them."""
+        return self._exchange(endpoints.create_check_ins(new, None))
+
     def check_ins_page(self, page_size: int, cursor: str | None) -> Flow[Page]:
         if not 1 <= page_size <= MAX_PAGE:
             raise ValueError(f"page_size must be from 1 to {MAX_PAGE}")

@@ -105,7 +105,7 @@ class _Turn:
         return None
 
     def _send(self, batch: Batch) -> Generator[Step, Any, None]:
-        answered = yield from self._exchange(self._core.create_check_ins(batch.check_ins))
+        answered = yield from self._exchange(self._core.send_stored(batch.check_ins))
         system, outbox, sender = self._core.system, self._desk.outbox, self._desk.sender
         who = self._core.who()
         verdicts = sender.judge(

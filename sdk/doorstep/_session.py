@@ -188,6 +188,7 @@ class Session(Unpicklable):
         except BaseException:
             await self._stop()
             raise
+        self._sender.wake()
         self._background = asyncio.create_task(self._go_on())
 
     async def _stop(self) -> None:

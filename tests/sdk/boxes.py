@@ -6,14 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from doorstep import AsyncClient, Client, Fix, NewCheckIn, Outbox, Request, Response, Session
+from doorstep import (
+    AsyncClient,
+    Client,
+    ConnectFailed,
+    Fix,
+    NewCheckIn,
+    Outbox,
+    Request,
+    Response,
+    Session,
+)
 from doorstep._clock import System
 from doorstep._known import Who, token_mark
 from doorstep._location import Unavailable
@@ -174,17 +184,21 @@ class Server:
         self.requests: list[Request] = []
         self.says: Says = accepted
         #: each is asked once, before `says`: an answer or an error for a whole request
-        self.next: list[Response | Exception | Callable[[Request], Response]] = []
+        self.next: list[Response | Exception | Callable[[Request], Awaitable[Response]]] = []
+        #: whether there is a network
+        self.reaches = True
         self.sequence = self.epoch = 0
 
     async def send(self, request: Request, *, timeout: Any) -> Response:
         self.requests.append(request)
         await asyncio.sleep(0)
+        if not self.reaches:
+            raise ConnectFailed
         if self.next:
             step = self.next.pop(0)
             if isinstance(step, Exception):
                 raise step
-            return step if isinstance(step, Response) else step(request)
+            return step if isinstance(step, Response) else await step(request)
         return self.answer(request)
 
     def answer(self, request: Request) -> Response:
@@ -252,13 +266,13 @@ class App:
         self.server: Server = options.pop("server", None) or Server()
         self.provider = Provider(self.phone, options.pop("state", "precise"))
         self.losses: list[tuple[str, int]] = []
-        self._blocking = options.pop("blocking", False)
+        self.client_is_blocking = options.pop("blocking", False)
         self._client_options = options.pop("client", {})
         self._outbox_options = options
 
     def session(self) -> Session:
         self.client = client_of(
-            self.phone, self.server, blocking=self._blocking, **self._client_options
+            self.phone, self.server, blocking=self.client_is_blocking, **self._client_options
         )
         self.outbox = self.phone.outbox(
             self.path,
