@@ -9,6 +9,7 @@ import pytest
 
 from doorstep import (
     AsyncClient,
+    Client,
     Enrollment,
     NotEnrolled,
     OutboxFull,
@@ -37,7 +38,11 @@ BOB = Enrollment(
     permission_epoch=0,
 )
 
-pytestmark = pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
+
+@pytest.fixture(params=[False, True], ids=["async", "blocking"])
+def blocking(request):
+    """Every rule holds with both clients."""
+    return request.param
 
 
 @pytest.fixture
@@ -341,7 +346,8 @@ def test_11_a_withdrawal_in_the_app_holds_after_a_restart_whatever_the_platform_
     live(story())
 
 
-def test_11_what_is_on_its_way_is_called_back(app):
+def test_11_what_is_on_its_way_is_called_back(path):
+    app = App(path)
     arrived, called_back = asyncio.Event(), []
 
     async def hang(request):
@@ -364,8 +370,6 @@ def test_11_what_is_on_its_way_is_called_back(app):
             await session.flush()
         assert app.server.reports[-1] == ("denied", 2)
 
-    if app.client_is_blocking:
-        pytest.skip("its connection is cut: the next test")
     live(story())
 
 
@@ -382,14 +386,16 @@ def test_11_a_connection_that_is_on_its_way_is_cut(path, blocking):
     app = App(path)
 
     async def story(url):
-        client = AsyncClient(url, token=TOKEN, permission_epoch=0, permission_sequence=0)
+        kind = Client if blocking else AsyncClient
+        client = kind(url, token=TOKEN, permission_epoch=0, permission_sequence=0)
         outbox = app.phone.outbox(path)
-        async with client, Session(client, outbox=outbox, provider=app.provider) as session:
+        async with Session(client, outbox=outbox, provider=app.provider) as session:
             ticket = await session.check_in(purpose="visit")
             await asyncio.to_thread(arrived.wait)
             await session.withdraw()
             await asyncio.to_thread(cut.wait)
             assert await ticket.settled() == "withdrawn"
+        await (asyncio.to_thread(client.close) if blocking else client.close())
 
     with serve(never, never, never) as server:
         live(story(server.url))
@@ -565,8 +571,8 @@ def test_16_what_one_person_stored_is_never_sent_as_another(app):
             await offline_check_ins(app, session, 1)
             app.client._runner.core.known.enrolled(BOB)
             app.server.requests.clear()
-            app.server.reaches = True
             his = await session.check_in(purpose="visit")
+            await send_all(app, session)
             assert await his.settled() == "accepted"
         assert app.server.sent_ids == [his.id]
         batch = next(one for one in app.server.requests if one.url.endswith("/batch"))
