@@ -1,6 +1,6 @@
 """The outbox: check-ins that survive the app, and that are forgotten when they must be.
 
-Its rules are in README.md. Here they become transactions; the tables are in modules of their own.
+Its rules are in docs/outbox.md. Here they become transactions; the tables have their own modules.
 """
 
 from __future__ import annotations
