@@ -87,14 +87,14 @@ class _Turn:
         """Send one thing; why nothing was sent, or None to go on."""
         outbox, sender = self._desk.outbox, self._desk.sender
         who = self._core.who()
+        held = sender.held(self._now_s(), who.mark)
+        if held is not None:
+            return held
         up: NextUp = yield Work(
             do=lambda: outbox.next_up(who, self._state, most_items=sender.most_items)
         )
         if isinstance(up, Nothing):
             return up if up.wait_s != 0 else None
-        held = sender.held(self._now_s(), who.mark)
-        if held is not None:
-            return held
         if isinstance(up, Batch):
             yield from self._send(up)
         elif isinstance(up, Report):

@@ -1,6 +1,6 @@
 """The outbox: check-ins that survive the app, and that are forgotten when they must be.
 
-Its rules are in README.md. Here they become transactions; the tables are in modules of their own.
+Its rules are in docs/outbox.md. Here they become transactions; the tables have their own modules.
 """
 
 from __future__ import annotations
@@ -259,6 +259,12 @@ class Outbox(Unpicklable):
             )
             return self._opened(picked, boot) if isinstance(picked, tuple) else picked
 
+    def sweep(self) -> None:
+        """Drop what is too old, and finish what could not be purged."""
+        now, boot = self._system.moment(), self._system.boot()
+        self._run(lambda database: self._expire(database, now, boot))
+        self.purge()
+
     def settle(self, ends: Sequence[End]) -> None:
         """Forget check-ins that were answered. What they said leaves the file at once."""
         now = self._system.moment()
@@ -322,8 +328,7 @@ class Outbox(Unpicklable):
         lost = self._file.open()
         if lost and self._on_loss:
             self._on_loss("corrupt", lost)
-        now, boot = self._system.moment(), self._system.boot()
-        self._run(lambda database: self._expire(database, now, boot))
+        self.sweep()
         self._forget(0)
 
     def _run(self, work: Work[T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -293,10 +294,15 @@ class Session(Unpicklable):
             except DoorstepError:  # the file cannot be used now; whoever checks in is told
                 wait_s = _UNUSABLE_AGAIN_S
             try:
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(min(wait_s, _LOOK_AGAIN_S)):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        """What is too old goes, also while the server wants to be left alone."""
+        with contextlib.suppress(DoorstepError):
+            await self._do(self._outbox.sweep)
 
     async def _flush(self) -> Nothing:
         """One at a time, in a task that a withdrawal can cancel."""

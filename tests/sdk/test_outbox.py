@@ -1,6 +1,6 @@
 """The outbox's rules that its file keeps. Those of sending and of sessions have files of their own.
 
-The numbers are those of the rules in README.md.
+The numbers are those of the rules in docs/outbox.md.
 """
 
 import itertools
