@@ -1,7 +1,8 @@
 """Platforms for the providers' conformance suite: each says what a test has it say.
 
 Toga and Flet are the real packages, with the dummy backend of the one and the other's service
-class, whose calls to the phone are answered here. Plyer is the real package with its facade implemented.
+class, whose calls to the phone are answered here. Plyer is the real package, with its facade
+implemented.
 What Toga's backends keep of iOS and Android has the members that CLLocationManager and
 LocationManager have.
 """

@@ -18,8 +18,8 @@ class CallbackProvider:
     """Asks functions of the app, plain or async.
 
     `position` gives the platform's newest fix, with the time at which the platform took it, or
-    None. `permission` says what is allowed now, and `request` asks the person. `watch` asks for a position every `interval_s` seconds. A mocked one raises `Mocked`, unless
-    `allow_mocked`.
+    None. `permission` says what is allowed now, and `request` asks the person. `watch` asks for a
+    position every `interval_s` seconds. A mocked one raises `Mocked`, unless `allow_mocked`.
     """
 
     def __init__(
