@@ -36,6 +36,10 @@ class Settings:
     device_per_minute: int = 60
     #: how many check-ins may wait to be written in one process
     queue: int = 10_000
+    #: how many seconds whoever sends may take for the head of a request, or to begin its body
+    patience_s: int = 10
+    #: how many seconds a server that stops waits for requests that are under way
+    stop_within_s: int = 20
     #: what must be sent to read the metrics; without one they are told to this machine only
     metrics_key: str | None = field(default=None, repr=False)
     #: where the workers of a server keep their numbers: `doorstep serve` makes it for them
@@ -75,6 +79,8 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
         device_at_once=_whole(environ, "DEVICE_AT_ONCE", 600, "of check-ins, or 0", least=0),
         device_per_minute=_whole(environ, "DEVICE_PER_MINUTE", 60, "of check-ins"),
         queue=_whole(environ, "QUEUE", 10_000, "of check-ins"),
+        patience_s=_whole(environ, "PATIENCE_S", 10, "of seconds"),
+        stop_within_s=_whole(environ, "STOP_WITHIN_S", 20, "of seconds"),
         metrics_key=_metrics_key(environ),
         meters=_path(environ, "METERS"),
         access_vault=_path(environ, "ACCESS_VAULT"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import http.client
 import os
 import random
 import re
 import signal
 import socket
+import termios
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,3 +200,70 @@ def answered(server: Served, name: str) -> float:
         return number(server, name)
     except (OSError, http.client.HTTPException):
         return -1.0
+
+
+# --- connections that do nothing, and stopping ---------------------------------------------------
+
+IMPATIENT = {"DOORSTEP_PATIENCE_S": "1", "DOORSTEP_STOP_WITHIN_S": "1"}
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path / "home", workers=WORKERS, environment=IMPATIENT) as served:
+        site = {"name": "Office", "geofence": SQUARE, "timezone": "America/Sao_Paulo"}
+        assert served.call("POST", "/v1/sites", site)[0] == 201
+        yield served
+
+
+def head(token: str, length: int) -> bytes:
+    return (
+        "POST /v1/check-ins HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """All that still comes, until the server closes it."""
+    with connection:
+        try:
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+        except ConnectionResetError:
+            return b""
+
+
+def test_connections_that_do_nothing_are_closed_and_a_stuck_one_holds_up_no_end(
+    impatient: Served,
+) -> None:
+    """One server for both: what stands still while it serves, and what does when it ends."""
+    token = impatient.token()
+    idle = [connected(impatient) for _ in range(300)]
+    half_heads = [connected(impatient) for _ in range(50)]
+    slow_bodies = [connected(impatient) for _ in range(20)]
+    for connection in half_heads:
+        connection.sendall(head(token, 100)[:40])
+    for connection in slow_bodies:
+        connection.sendall(head(token, 100) + b"{")
+    for _ in range(8):
+        assert impatient.call("GET", "/health/ready")[0] == 200
+        assert impatient.call("POST", "/v1/check-ins", claim(), token)[0] == 201
+    assert {rest_of(connection) for connection in idle + half_heads} == {b""}
+    for connection in slow_bodies:
+        answer = rest_of(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"body-incomplete" in answer
+    # one whose body is long enough to come slowly, and never to its end
+    with connected(impatient) as stuck:
+        stuck.sendall(head(token, 60_000) + b" " * 50_000)
+        wait_until(lambda: waits(stuck), "its body arrived so far")
+        impatient.process.terminate()
+        assert impatient.process.wait(timeout=60) == 0
+        answer = rest_of(stuck)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: " in answer
+
+
+def waits(connection: socket.socket) -> bool:
+    """Whether everything that was sent was taken."""
+    unsent = array.array("i", [0])
+    fcntl.ioctl(connection, termios.TIOCOUTQ, unsent)
+    return unsent[0] == 0

@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
 import msgspec
 from asyncpg.exceptions import ClientConfigurationError
 from sqlalchemy import Connection, text
@@ -22,7 +21,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from doorstep_server.store import dumping, grants, isolation, migrate, mixing, scrubbing, tenants
+from doorstep_server.store import (
+    dumping,
+    grants,
+    isolation,
+    migrate,
+    mixing,
+    pooler,
+    scrubbing,
+    tenants,
+)
 from doorstep_server.store.database import (
     WAIT_S,
     AccessRefused,
@@ -138,7 +146,7 @@ class PostgresDatabase(Database):
 
     def back_up(self, file: Path) -> None:
         """With PostgreSQL's own pg_dump, as the schema's owner."""
-        dumping.dump(self._admin_url, file)
+        dumping.dump(pooler.without(self._admin_url), file)
 
     def restore(self, file: Path) -> None:
         """With PostgreSQL's own pg_restore, as the schema's owner, into an empty database."""
@@ -148,7 +156,7 @@ class PostgresDatabase(Database):
                 "DOORSTEP_DATABASE_URL: it is not written over."
             )
         self.administer(lambda _: None)
-        dumping.restore(self._admin_url, file)
+        dumping.restore(pooler.without(self._admin_url), file)
         self.administer(lambda c: tenants.mark_copy(c, is_copy=True))
 
     def exists(self) -> bool:
@@ -243,10 +251,12 @@ def _engine(
 ) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        # asyncpg reads the URL itself, so all that libpq's URLs can say may be said
-        async_creator=lambda: asyncpg.connect(
-            url, timeout=WAIT_S, command_timeout=command_timeout_s
-        ),
+        connect_args={
+            "async_creator_fn": pooler.connecting(
+                url, timeout=WAIT_S, command_timeout=command_timeout_s
+            ),
+            **pooler.engine_arguments(url),
+        },
         hide_parameters=True,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
