@@ -93,7 +93,12 @@ class Running:
 
     contender: Contender
     port: int
-    pid: int
+    process: "subprocess.Popen[bytes]" = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
 
     @property
     def database_pid(self) -> int | None:
@@ -133,7 +138,7 @@ def started(
         )
     try:
         _wait_ready(process, port, log)
-        yield Running(contender=contender, port=port, pid=process.pid)
+        yield Running(contender=contender, port=port, process=process)
     finally:
         process.terminate()
         process.wait(_STOP_S)

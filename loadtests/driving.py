@@ -131,8 +131,8 @@ class Turn:
     latencies_s: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
     failures: Counter[str] = field(default_factory=Counter)
     acknowledged: list[bytes] = field(default_factory=list, repr=False)
-    #: sent, and never answered
-    unanswered: list[Shot] = field(default_factory=list, repr=False)
+    #: sent, and never answered, or not as they should be
+    unsettled: list[Shot] = field(default_factory=list, repr=False)
     #: of an open loop: the most that were due and had no connection
     most_waiting: int = 0
 
@@ -203,17 +203,17 @@ class Lines:
         if line.shot is not None:
             self.busy -= 1
             turn.failures[why] += 1
-            turn.unanswered.append(line.shot)
+            turn.unsettled.append(line.shot)
             line.shot = None
 
     def _take(self, turn: Turn, line: Line, answer: bytes, now: float) -> bool:
         assert line.shot is not None, "answers come to requests"
-        ids, line.shot = line.shot[0], None
-        self.busy -= 1
+        ids = line.shot[0]
         if not self._is_good(ids, answer):
-            turn.failures[_told(answer)] += 1
-            self._lose(line, turn, "")
+            self._lose(line, turn, _told(answer))
             return False
+        line.shot = None
+        self.busy -= 1
         turn.accepted += len(ids)
         turn.acknowledged += ids
         turn.latencies_s.append(now - line.due)
@@ -291,7 +291,7 @@ def open_loop(opened: Lines, shots: Sequence[Shot], rate: float) -> Turn:
             for line, _ in opened.answered(turn, _wait_s(next_due - now)):
                 free.append(line)
             now = time.perf_counter()
-        turn.unanswered += shots[sent:]
+        turn.unsettled += shots[sent:]
     return turn
 
 

@@ -316,7 +316,7 @@ def _plot(figures: Figures, file: Path) -> None:
     for (draw, _), (place,) in zip(drawn, places, strict=True):
         draw(figures, place)
     figure.suptitle(f"{figures['began']}, {figures['machine']['processor']}", fontsize=8)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.98))
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
@@ -363,7 +363,8 @@ def _draw_latencies(figures: Figures, place: Any) -> None:
 def _draw_soak(figures: Figures, place: Any) -> None:
     for name, points in figures["soak"].items():
         place.plot([count for count, _ in points], [mb for _, mb in points], label=name)
-    place.set_ylim(bottom=0)
+    highest = max(mb for points in figures["soak"].values() for _, mb in points)
+    place.set_ylim(0, highest * 1.2)
     place.set_xlabel("check-ins")
     place.set_title("Memory of the server, MB")
     place.legend()
