@@ -31,9 +31,9 @@ from shapely import MultiPolygon, Polygon
 
 from .bounds import Bounds
 from .discs import Discs, inner_and_outer
-from .gaussian import FARTHEST_NODE, NODES
+from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR
 from .geofence import Geofence
-from .outline import IN_VIEW_M, Mass, Outline, masses
+from .outline import IN_VIEW_M, MASS_ERROR, Mass, Outline, masses
 from .plane import Plane
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +109,8 @@ class Disc:
         self._lon, self._lat = center
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
-        self.discs = Discs(center, self._plane, radius_m, radius_m, SCALE_SLACK * self.size_m2())
+        size_m2 = SCALE_SLACK * self.size_m2()
+        self.discs = Discs(center, self._plane, radius_m, radius_m, size_m2, NODES_ERROR)
         self.is_exact = False
 
     def covers(self, lon: float, lat: float) -> bool:
@@ -184,7 +185,6 @@ class PolygonArea:
             + self.edge.length * tolerance_m
             + math.pi * tolerance_m**2
         )
-        self.discs = self._discs(flat)
         self._outline: Outline | None = None
         self._edge_count = shapely.get_num_coordinates(shape)
         #: Whether probabilities are worked out edge by edge, and not by trying places.
@@ -193,6 +193,7 @@ class PolygonArea:
             and self._edge_count <= MOST_EDGES
             and at_middle.lon_degree_m / self._plane.lon_degree_m <= SAME_SCALE
         )
+        self.discs = self._discs(flat)
         self._prepare()
 
     def _discs(self, flat: Polygon | MultiPolygon) -> Discs:
@@ -200,7 +201,8 @@ class PolygonArea:
         plane = self._plane
         center = self._mid_lon + east_m / plane.lon_degree_m, north_m / plane.lat_degree_m
         reaching = inner_m + self.tolerance_m, outer_m + self.tolerance_m
-        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2)
+        error = MASS_ERROR if self.is_exact else NODES_ERROR
+        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2, error)
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""

@@ -94,6 +94,8 @@ def _passes_all(fix: Covered, worst: Mass) -> bool:
     better = LADDER_M[: bisect_left(LADDER_M, fix.worst_m)]
     unclear = worst.edge_m / accuracies_to_clear(fix.assurance)
     sigmas_m = [rung_m / SIGMAS_PER_ACCURACY for rung_m in better if rung_m > unclear]
+    if not sigmas_m:
+        return True
     found = fix.area.probabilities(fix.lon, fix.lat, np.array(sigmas_m))
     return all(_passes(each, fix.assurance) for each in found.tolist())
 

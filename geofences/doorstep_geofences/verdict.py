@@ -211,21 +211,20 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
 def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
     """What one distance says, to the centre of the site's discs, if that is enough.
 
-    Inside, if no edge is so near that the device might be beyond it; outside, if it is beyond reach.
-    And where the site is so small that no fix of that accuracy is assured, whatever is within reach
-    is near its boundary, on either side.
+    Inside, if the inner disc alone assures it; outside, if the outer disc is beyond reach. And where
+    the site is so small that no fix of that accuracy is assured, one that is in reach of the inner
+    disc is near the boundary, on either side.
     """
-    accuracy_m = _known_accuracy_m(fix)
+    assert fix.accuracy_m is not None
     discs = site.area.discs
-    away_m = discs.away_m(fix.lon, fix.lat)
-    # what clears the worst rung so clears them all
-    clear_m = accuracies_to_clear(site.assurance) * worst_rung_m(accuracy_m)
-    if away_m + clear_m <= discs.inner_m:
+    away_m, rung_m = discs.away_m(fix.lon, fix.lat), worst_rung_m(fix.accuracy_m)
+    if discs.assure(away_m, rung_m, site.assurance):
         return Reason.INSIDE
-    reach_m = PLAUSIBLE_ACCURACIES * accuracy_m
+    reach_m = PLAUSIBLE_ACCURACIES * fix.accuracy_m
     if away_m > discs.outer_m + reach_m:
         return Reason.OUTSIDE
-    if clear_m > discs.size_m and away_m <= discs.inner_m + reach_m:
+    is_near = away_m <= discs.inner_m + reach_m
+    if is_near and accuracies_to_clear(site.assurance) * rung_m > discs.size_m:
         return Reason.NEAR_BOUNDARY
     return None
 
