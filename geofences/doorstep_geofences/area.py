@@ -298,9 +298,7 @@ def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> list[bool]:
     return [found[i] if i in found else area.covers(*place) for i, (area, *place) in each]
 
 
-def probabilities(
-    areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats
-) -> list[Mass]:
+def probabilities(areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats) -> list[Mass]:
     """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
     exact = [i for i, area in enumerate(areas) if area.is_exact]
     some: list[PolygonArea] = [areas[i] for i in exact]  # type: ignore[misc]

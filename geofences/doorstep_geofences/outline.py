@@ -124,9 +124,7 @@ class Mass(NamedTuple):
     edge_m: Any
 
 
-def masses(
-    outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats
-) -> Mass:
+def masses(outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats) -> Mass:
     """The mass in each outline, of its own place and σ."""
     counts = np.array([len(outline) for outline in outlines])
     starts = np.cumsum(counts) - counts
