@@ -31,7 +31,7 @@ from shapely import MultiPolygon, Polygon
 
 from .bounds import Bounds
 from .discs import Discs, inner_and_outer
-from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR
+from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR, rims
 from .geofence import Geofence
 from .outline import IN_VIEW_M, MASS_ERROR, Mass, Outline, masses
 from .plane import Plane
@@ -90,14 +90,14 @@ class Area(Protocol):
         """The area's area; of a grown polygon no less than that."""
 
 
-def area_of(geofence: Geofence, tolerance_m: float) -> Area:
-    """The geofence grown by the tolerance."""
+def area_of(geofence: Geofence, tolerance_m: float, assurance: float) -> Area:
+    """The geofence grown by the tolerance, where that assurance is asked for."""
     shape = geofence.unwrapped_shape
     if shape is not None:
-        return PolygonArea(shape, tolerance_m, Bounds.of(geofence, tolerance_m))
+        return PolygonArea(shape, tolerance_m, Bounds.of(geofence, tolerance_m), assurance)
     assert geofence.center is not None
     assert geofence.radius_m is not None
-    return Disc(geofence.center, geofence.radius_m + tolerance_m)
+    return Disc(geofence.center, geofence.radius_m + tolerance_m, assurance)
 
 
 class Disc:
@@ -105,12 +105,12 @@ class Disc:
 
     __slots__ = ("_lat", "_lon", "_plane", "_radius_m", "discs", "is_exact")
 
-    def __init__(self, center: tuple[float, float], radius_m: float) -> None:
+    def __init__(self, center: tuple[float, float], radius_m: float, assurance: float) -> None:
         self._lon, self._lat = center
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
-        size_m2 = SCALE_SLACK * self.size_m2()
-        self.discs = Discs(center, self._plane, radius_m, radius_m, size_m2, NODES_ERROR)
+        size_m2, enough = SCALE_SLACK * self.size_m2(), rims(assurance, NODES_ERROR)
+        self.discs = Discs(center, self._plane, radius_m, radius_m, size_m2, enough)
         self.is_exact = False
 
     def covers(self, lon: float, lat: float) -> bool:
@@ -163,7 +163,13 @@ class PolygonArea:
         "tolerance_m",
     )
 
-    def __init__(self, shape: Polygon | MultiPolygon, tolerance_m: float, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        shape: Polygon | MultiPolygon,
+        tolerance_m: float,
+        bounds: Bounds,
+        assurance: float,
+    ) -> None:
         self.tolerance_m = tolerance_m
         self._mid_lon, mid_lat = bounds.middle
         self._plane = Plane.at(bounds.poleward_lat)
@@ -193,16 +199,16 @@ class PolygonArea:
             and self._edge_count <= MOST_EDGES
             and at_middle.lon_degree_m / self._plane.lon_degree_m <= SAME_SCALE
         )
-        self.discs = self._discs(flat)
+        self.discs = self._discs(flat, assurance)
         self._prepare()
 
-    def _discs(self, flat: Polygon | MultiPolygon) -> Discs:
+    def _discs(self, flat: Polygon | MultiPolygon, assurance: float) -> Discs:
         east_m, north_m, inner_m, outer_m = inner_and_outer(flat)
         plane = self._plane
         center = self._mid_lon + east_m / plane.lon_degree_m, north_m / plane.lat_degree_m
         reaching = inner_m + self.tolerance_m, outer_m + self.tolerance_m
-        error = MASS_ERROR if self.is_exact else NODES_ERROR
-        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2, error)
+        enough = rims(assurance, MASS_ERROR if self.is_exact else NODES_ERROR)
+        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2, enough)
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""

@@ -172,10 +172,11 @@ class _Sites:
         if not evident.all():
             self._put_above(near, numbers[~evident], found[~evident], outdated)
             numbers, found = numbers[evident], found[evident]
-        pairs = zip(numbers.tolist(), map(self._sites.__getitem__, found.tolist()), strict=True)
+        sites = map(self._sites.__getitem__, found.tolist())
+        pairs = list(zip(numbers.tolist(), sites, strict=True))
         if outdated:
-            pairs = (pair for pair in pairs if pair[1].site_id not in outdated)
-        near.evident.extend(pairs)
+            pairs = [pair for pair in pairs if pair[1].site_id not in outdated]
+        near.evident += pairs
 
     def _put_above(
         self, near: NearSites, numbers: Numbers, found: Numbers, outdated: frozenset[Hashable]

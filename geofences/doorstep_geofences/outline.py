@@ -65,7 +65,7 @@ class Outline:
         )
 
     def __len__(self) -> int:
-        return self.sights.shape[2]
+        return len(self.sights[0, 0])
 
     def seen_m(self, east_m: float, north_m: float) -> tuple[Floats, Floats]:
         """The edges as a place inside sees them: how far inward, back and on, and how far away."""

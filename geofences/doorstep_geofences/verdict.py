@@ -208,14 +208,14 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
 def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
     """What one distance says, to the centre of the site's discs, if that is enough.
 
-    Inside, if the inner disc alone assures it; outside, if the outer disc is beyond reach. And where
+    Inside, if the inner disc alone assures it; outside, if the outer disc is beyond reach. Where
     the site is so small that no fix of that accuracy is assured, one that is in reach of the inner
     disc is near the boundary, on either side.
     """
     assert fix.accuracy_m is not None
     discs = site.area.discs
     away_m, rung_m = discs.away_m(fix.lon, fix.lat), worst_rung_m(fix.accuracy_m)
-    if discs.assure(away_m, rung_m, site.assurance):
+    if discs.assure(away_m, rung_m):
         return Reason.INSIDE
     reach_m = PLAUSIBLE_ACCURACIES * fix.accuracy_m
     if away_m > discs.outer_m + reach_m:
