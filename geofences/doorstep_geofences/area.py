@@ -74,10 +74,11 @@ class Area(Protocol):
         """Whether this area is so near to a place outside."""
 
     def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
-        """As `probabilities` of one σ; and whether with every smaller σ it is known to be no less.
+        """As `probabilities` of one σ; what of it is in view; and `distance_m`.
 
-        That it is where all that matters is in view from the fix: the area is star-shaped, seen
-        from a millimetre around, too, so that rounding hides nothing. And `distance_m`.
+        What is in view is star-shaped: with every smaller σ no less of it is inside. Places that
+        are tried are in view all or none: all if the area is star-shaped, seen from a millimetre
+        around, too, so that rounding hides nothing.
         """
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
@@ -132,7 +133,7 @@ class Disc:
     def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
         edge_m = -self._outside_m(lon, lat)
-        return Mass(float(found), edge_m >= IN_VIEW_M, edge_m)
+        return Mass(float(found), float(found) if edge_m >= IN_VIEW_M else 0.0, edge_m)
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
         return -self._outside_m(lon, lat) > _clear_m(sigma_m, share)
@@ -243,8 +244,8 @@ class PolygonArea:
             return outline.mass(*place, sigma_m)
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
         reach_m = _FARTHEST_NODE * sigma_m + self.tolerance_m
-        in_view = outline is not None and outline.is_in_view(*place, reach_m)
-        return Mass(float(found), in_view, self.distance_m(lon, lat))
+        is_in_view = outline is not None and outline.is_in_view(*place, reach_m)
+        return Mass(float(found), float(found) if is_in_view else 0.0, self.distance_m(lon, lat))
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
         outline = self.outline

@@ -48,9 +48,8 @@ def worst_rung_m(accuracy_m: float) -> float:
 def assured(fixes: Sequence[Covered]) -> list[bool]:
     """Whether each covered fix is probable enough at every rung up to its accuracy.
 
-    The worst rung comes first: it is the one most often failed. Where all that matters is in view
-    from the fix, passing it is passing all: what is inside at one distance is inside at every
-    shorter one.
+    The worst rung comes first: it is the one most often failed. Where what is in view from the fix
+    passes it, all are passed: what is in view at one distance is in view at every shorter one.
     """
     passed = [_may_be_probable(fix) for fix in fixes]
     asked = [i for i, passes in enumerate(passed) if passes]
@@ -92,9 +91,7 @@ def probabilities_of(fixes: Sequence[Covered]) -> Sequence[Mass]:
 
 def _rungs_to_try(fix: Covered, worst: Mass) -> Sequence[float] | None:
     """The better rungs that are not known to be passed, if the worst is passed."""
-    if worst.in_view and _passes(worst.share, fix.assurance + 2 * MASS_ERROR):
-        return ()
-    if worst.edge_m > fix.clear_m:
+    if _passes(worst.in_view, fix.assurance + 2 * MASS_ERROR) or worst.edge_m > fix.clear_m:
         return ()
     if not _passes(worst.share, fix.assurance):
         return None

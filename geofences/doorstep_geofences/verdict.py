@@ -214,7 +214,8 @@ def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
     """
     assert fix.accuracy_m is not None
     discs = site.area.discs
-    away_m, rung_m = discs.away_m(fix.lon, fix.lat), worst_rung_m(fix.accuracy_m)
+    away_m = discs.away_m(fix.lon, fix.lat)
+    rung_m = worst_rung_m(fix.accuracy_m)
     if discs.assure(away_m, rung_m):
         return Reason.INSIDE
     reach_m = PLAUSIBLE_ACCURACIES * fix.accuracy_m
