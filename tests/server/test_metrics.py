@@ -221,3 +221,17 @@ def test_what_a_killed_server_left_is_taken_away(
         # that of a server that runs stays
         with shared_folder() as other:
             assert set(tmp_path.iterdir()) == {running, other}
+
+
+def test_the_table_of_metrics_is_that_of_the_program() -> None:
+    page = (Path(__file__).parents[2] / "server/docs/running.md").read_text()
+    told = re.findall(r"^\| `(doorstep_\w+)` \| (\w+) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
+    assert told == [
+        (
+            family.said.name,
+            family.said.kind,
+            ", ".join(f"`{label}`" for label in family.said.labels),
+            family.said.help,
+        )
+        for family in Meters().families
+    ]
