@@ -53,6 +53,8 @@ class ClosedStructs(StructSchemaPlugin):
         struct: type[msgspec.Struct] = field_definition.type_
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+        if alternatives := getattr(struct, "ONE_OF", ()):
+            schema.one_of = [Schema(required=[name]) for name in alternatives]
         properties = schema.properties or {}
         for field in msgspec.structs.fields(struct):
             kind = inspect.type_info(field.type)

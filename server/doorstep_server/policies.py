@@ -19,6 +19,7 @@ from uuid import UUID
 
 from doorstep_geofences import SiteIndex
 from doorstep_server import logs, snapshots
+from doorstep_server.bundles import Bundle
 from doorstep_server.callers import Caller
 from doorstep_server.keyring import Keyring
 from doorstep_server.meters import Meters
@@ -47,6 +48,8 @@ KEYS_GOOD_FOR = timedelta(days=20)
 LONGEST_RETENTION_DAYS = 365
 #: what one takes beside its sites, with the credentials in use
 POLICY_BYTES = 50_000
+#: sets of groups whose bundles are kept made
+BUNDLES_KEPT = 16
 
 V = TypeVar("V")
 
@@ -101,6 +104,8 @@ class Policy:
     #: credentials seen under this version; they are looked up anew under the next
     tokens: Recent[KnownToken] = field(default_factory=Recent, repr=False)
     api_keys: Recent[ApiKey] = field(default_factory=Recent, repr=False)
+    #: by the groups of who sees the same sites
+    bundles: Recent[Bundle] = field(default_factory=partial(Recent, BUNDLES_KEPT), repr=False)
 
     def has_keys(self, today: date) -> bool:
         """Whether its keys are enough on a day; clocks are set back, too."""
@@ -158,9 +163,14 @@ class Policies:
         self._loaded.move_to_end(tenant_id)
         return policy
 
-    async def of(self, tenant_id: UUID) -> Policy:
-        """The tenant's policy, as fresh as the last poll."""
+    async def of(self, tenant_id: UUID, *, at_least: int = 0) -> Policy:
+        """The tenant's policy, as fresh as the last poll, and as a version that is known elsewhere.
+
+        Whoever says a version that there never was gets the newest.
+        """
         policy = self.at_hand(tenant_id)
+        if policy is not None and policy.version < at_least:
+            policy = await self._newer(policy)
         if policy is not None:
             return policy
         # one load serves all who wait, so one caller that goes away must not cancel it
@@ -181,6 +191,17 @@ class Policies:
             # one that is being loaded may be from before the change
             self._loading.pop(tenant_id, None)
             await asyncio.shield(self._load_once(tenant_id))
+
+    async def _newer(self, policy: Policy) -> Policy | None:
+        """The same if it is the newest; None when a newer one must be loaded."""
+        tenant_id = policy.tenant_id
+        newest = await self._database.read(
+            Reach.of(tenant_id), lambda c: tenants.version(c, tenant_id)
+        )
+        if newest <= policy.version:
+            return policy
+        self.forget(tenant_id)
+        return None
 
     async def refresh(self) -> bool:
         """Bring what is older than the database up to date; whether there was anything to ask of.

@@ -153,6 +153,38 @@ TYPES = _table(
         "Leave `site_id` out: for this purpose a cell of the map is kept, and never a site.",
     ),
     ProblemType(
+        "position-not-taken", 422, "This purpose takes no positions",
+        "Judge the position on the device, by the bundle of GET /v1/sites/bundle, and send "
+        "`verdict` in place of `fix`.",
+    ),
+    ProblemType(
+        "verdict-not-taken", 422, "This purpose takes no verdicts of devices",
+        "Send `fix` in place of `verdict`: positions of this purpose are judged by the server.",
+    ),
+    ProblemType(
+        "site-required", 422, "A verdict `inside` names its site",
+        "Name the site that it is inside of by `site_id`.",
+    ),
+    ProblemType(
+        "bundle-outdated", 422, "The device judged by a site that is no longer as it was",
+        "Fetch GET /v1/sites/bundle again, judge the position by it and send that verdict, with "
+        "the same id.",
+    ),
+    ProblemType(
+        "bundle-too-large", 422, "There are too many sites for one bundle",
+        "Ask the tenant to assign sites to groups of people, so that each person's are fewer.",
+    ),
+    ProblemType(
+        "bundle-not-given", 404, "No purpose is judged by devices here",
+        "Check in with a position. A tenant that wants positions to stay on phones registers a "
+        "purpose with `judged_by` set to `device`.",
+    ),
+    ProblemType(
+        "judged-by-impossible", 422, "Devices cannot judge for a purpose of this level",
+        "Give the level `site` or `none`, or let the server judge: cells and exact positions are "
+        "made of positions that are sent.",
+    ),
+    ProblemType(
         "too-old", 422, "The position is too old for this purpose",
         "Discard it. A check-in must arrive within the purpose's `max_age_s`.",
     ),

@@ -1,5 +1,6 @@
 """Check-ins: one, many, and the lists of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -50,6 +51,10 @@ CHECK_IN_REFUSALS = (
     "id-not-random",
     "id-reused",
     "too-old",
+    "position-not-taken",
+    "verdict-not-taken",
+    "site-required",
+    "bundle-outdated",
     RATE_LIMITED,
 )
 
@@ -145,7 +150,7 @@ async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[
     if not services.device_limit.take(caller, 1):
         services.meters.not_taken.add("device-limit")
         raise services.device_limit.refusal(caller)
-    policy = await services.policies.of(caller.tenant_id)
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version([claim]))
     [result] = await _check_in(services, policy, caller, [claim])
     settled = _settled(result)
     return answer(policy.keys, claim.id, caller.subject_id, settled), settled.replayed
@@ -156,8 +161,8 @@ async def settle_batch(
 ) -> BatchResults:
     """The results of a batch. Raises `Refusal` of one that is too large, or all too much."""
     claims = _claims(services, caller, batch)
-    policy = await services.policies.of(caller.tenant_id)
     readable = [claim for claim in claims if isinstance(claim, Claim)]
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version(readable))
     settled = iter(await _check_in(services, policy, caller, readable))
     outcomes = [next(settled) if isinstance(c, Claim) else c for c in claims]
     answers = _BatchAnswers(policy.keys, caller.subject_id, request_id, services.meters)
@@ -183,6 +188,11 @@ def _claims(services: Services, caller: Caller, batch: Batch) -> list[Claim | Re
     if not taken:
         raise refusal
     return claims + [refusal] * (wanted - taken)
+
+
+def _bundle_version(claims: Sequence[Claim]) -> int:
+    """The newest bundle that any was judged by."""
+    return max((c.told.bundle_version for c in claims if c.told is not None), default=0)
 
 
 async def _check_in(

@@ -142,6 +142,14 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
+        """Make it unseen which check-ins were written together; how many were written anew.
+
+        Of days that are over, and of those that last where it costs little. They are named by the
+        day that their check-ins expire on. Raises `DatabaseUnavailable`.
+        """
+
+    @abstractmethod
     def back_up(self, file: Path) -> None:
         """Write one state of the database to a file that is not there, while it is in use.
 
