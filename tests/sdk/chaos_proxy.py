@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -273,13 +274,21 @@ class Report:
         )
 
 
-async def run(server: Served, folder: Path, *, check_ins: int, phones: int, seed: int) -> Report:
-    """Let phones check in through a proxy that fails."""
+async def run(
+    server: Served,
+    folder: Path,
+    *,
+    check_ins: int,
+    phones: int,
+    seed: int,
+    before: AbstractSet[str] = frozenset(),
+) -> Report:
+    """Let phones check in through a proxy that fails. What was stored before does not count."""
     tokens = [server.token() for _ in range(phones)]
     async with Proxy(server.url, seed=seed) as proxy:
         made = [Phone(proxy.url, token, folder / f"{n}.db") for n, token in enumerate(tokens)]
         await asyncio.gather(*(phone.live(check_ins // phones) for phone in made))
-    return Report(made, stored_in(server.home), proxy)
+    return Report(made, [id_ for id_ in stored_in(server.home) if id_ not in before], proxy)
 
 
 def stored_in(home: Path) -> list[str]:
