@@ -48,6 +48,8 @@ class Proxy:
         self._fails = seed is not None
         self._keeps = keeps
         self._late: set[asyncio.Task[bytes]] = set()
+        #: asyncio itself holds them only weakly
+        self._connections: set[asyncio.Task[None] | None] = set()
         self.is_up = True
         self.carried: list[bytes] = []
         self.seen: Counter[str] = Counter()
@@ -64,6 +66,8 @@ class Proxy:
         await asyncio.gather(*self._late, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        self._connections.add(connection)
         try:
             while self.is_up and (request := await message(reader)):
                 answer = await self._answer(request)
@@ -75,6 +79,7 @@ class Proxy:
             pass
         finally:
             writer.close()
+            self._connections.discard(connection)
 
     async def _answer(self, request: bytes) -> bytes:
         """What the client gets: nothing, a part, or a whole answer."""
