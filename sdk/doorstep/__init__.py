@@ -11,18 +11,21 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     Feature,
     ListedCheckIn,
     PermissionStatus,
     Purpose,
+    Restrictions,
     Stored,
     Tenant,
 )
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._client import Client
 from doorstep._endpoints import PermissionState
 from doorstep._errors import (
     ApiError,
+    BundleOutdated,
     ConnectFailed,
     ConnectionLost,
     DeviceRevoked,
@@ -50,6 +53,14 @@ from doorstep._errors import (
 )
 from doorstep._fix import Fix
 from doorstep._ids import check_in_id
+from doorstep._location import (
+    Imprecise,
+    LocationError,
+    LocationProvider,
+    Mocked,
+    Stale,
+    Unavailable,
+)
 from doorstep._retry import Retry, Timeout
 from doorstep._transport import AsyncTransport, Transport
 from doorstep._version import __version__
@@ -57,6 +68,7 @@ from doorstep._wire import Request, Response
 
 if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
+    from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
     from doorstep._outbox import Outbox
     from doorstep._sealing import Sealer
@@ -71,6 +83,8 @@ __all__ = [
     "AsyncClient",
     "AsyncTransport",
     "BatchResult",
+    "Bundle",
+    "BundleOutdated",
     "CheckIn",
     "Client",
     "ConnectFailed",
@@ -80,12 +94,18 @@ __all__ = [
     "DeviceStatus",
     "DoorstepError",
     "Enrollment",
+    "Erasure",
     "Feature",
     "Fix",
     "HTTPTransport",
     "IdReused",
+    "Imprecise",
     "Invalid",
+    "JudgedCheckIn",
     "ListedCheckIn",
+    "LocationError",
+    "LocationProvider",
+    "Mocked",
     "NewCheckIn",
     "NoTrustStore",
     "NotAllowed",
@@ -103,10 +123,12 @@ __all__ = [
     "Redirected",
     "Request",
     "Response",
+    "Restrictions",
     "Retry",
     "Sealer",
     "ServerError",
     "Session",
+    "Stale",
     "Stored",
     "Tenant",
     "ThreadedTransport",
@@ -118,6 +140,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "Unauthorized",
+    "Unavailable",
     "UnexpectedAnswer",
     "Unsealable",
     "UntrustedServer",
@@ -128,6 +151,7 @@ __all__ = [
 #: loaded on first use: they bring ssl, http.client, asyncio and sqlite3, which are slow to import
 _LATE = {
     "AsyncClient": "doorstep._async_client",
+    "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
     "Outbox": "doorstep._outbox",
     "Sealer": "doorstep._sealing",

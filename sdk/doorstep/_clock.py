@@ -75,6 +75,13 @@ class Moment(Value):
     elapsed_s: float
 
 
+def elapsed_between_s(then_s: float | None, now: Moment) -> float | None:
+    """How long ago a reading was taken; None without one, or when the clock began anew since."""
+    if then_s is None or then_s > now.elapsed_s:
+        return None
+    return round(now.elapsed_s - then_s, 3)
+
+
 class System(Value):
     """Where the client gets time and chance from."""
 

@@ -20,6 +20,7 @@ DoorstepError
     ├── NotFound
     ├── IdReused
     ├── TooOld
+    ├── BundleOutdated
     ├── Invalid
     ├── RateLimited
     ├── ServerError
@@ -211,6 +212,15 @@ class TooOld(ApiError):
     """The position is older than its purpose allows."""
 
     advice = "The position is too old for its purpose. Drop it and take a new one."
+
+
+class BundleOutdated(ApiError):
+    """The device judged by a site that has changed since."""
+
+    advice = (
+        "A site has changed since the bundle was fetched. Call sites.bundle(), judge the position "
+        "again, and send that with the same id."
+    )
 
 
 class Invalid(ApiError):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from doorstep._answers import DeviceStatus, Enrollment, PermissionStatus
 from doorstep._errors import NotEnrolled
 from doorstep._value import Value
+
+if TYPE_CHECKING:
+    from doorstep._bundle import Bundle
 
 
 class Who(Value):
@@ -38,6 +42,8 @@ class Known:
         self._epoch = epoch
         self._sequence = sequence
         self._installation_id: str | None = None
+        self._judged_by: dict[str, str] = {}
+        self.bundle: Bundle | None = None
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -122,12 +128,23 @@ class Known:
     def enrolled(self, enrollment: Enrollment) -> None:
         with self._lock:
             if enrollment.device_id != self._device_id:
-                self._epoch = self._sequence = None
+                self._epoch = self._sequence = self.bundle = None
                 self._former_mark = None
+            self._judged_by = {one.name: one.judged_by for one in enrollment.purposes}
             self._token = enrollment.token
             self._device_id = enrollment.device_id
             self._subject_id = enrollment.subject_id
             self._raise(enrollment.permission_epoch, enrollment.permission_epoch)
+
+    def judge_of(self, purpose: str) -> str | None:
+        """Who judges for a purpose; None when the server has not said."""
+        return self._judged_by.get(purpose)
+
+    def erased(self) -> None:
+        """The person is gone, and with them everything of the device."""
+        with self._lock:
+            self._token = self._device_id = self._subject_id = self._former_mark = None
+            self._epoch = self._sequence = self.bundle = None
 
     def rotated(self, token: str) -> None:
         with self._lock:
@@ -137,6 +154,7 @@ class Known:
     def seen(self, status: DeviceStatus) -> None:
         with self._lock:
             self._device_id = status.device_id
+            self._judged_by = {one.name: one.judged_by for one in status.purposes}
             self._raise(status.permission_epoch, status.permission_sequence)
 
     def reported(self, status: PermissionStatus) -> None:
