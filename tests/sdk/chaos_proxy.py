@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sqlite3
 import sys
@@ -49,7 +50,7 @@ class Proxy:
         self._keeps = keeps
         self._late: set[asyncio.Task[bytes]] = set()
         #: asyncio itself holds them only weakly
-        self._connections: set[asyncio.Task[None] | None] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self.is_up = True
         self.carried: list[bytes] = []
         self.seen: Counter[str] = Counter()
@@ -62,11 +63,15 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        await self._server.wait_closed()
         await asyncio.gather(*self._late, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()
+        assert connection is not None, "asyncio runs this in a task"
         self._connections.add(connection)
         try:
             while self.is_up and (request := await message(reader)):
@@ -78,8 +83,8 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            writer.close()
             self._connections.discard(connection)
+            await closed(writer)
 
     async def _answer(self, request: bytes) -> bytes:
         """What the client gets: nothing, a part, or a whole answer."""
@@ -98,7 +103,7 @@ class Proxy:
                 return b""
             return await message(reader)
         finally:
-            writer.close()
+            await closed(writer)
 
     def deliver_late(self, request: bytes) -> None:
         """Once more, when others have overtaken it."""
@@ -118,6 +123,12 @@ class Proxy:
 
     def refusal(self) -> bytes:
         return self._chance.choice(REFUSALS)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def message(reader: asyncio.StreamReader) -> bytes:
