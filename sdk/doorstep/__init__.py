@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
     from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
+    from doorstep._httpx import HTTPXTransport
     from doorstep._threads import ThreadedTransport
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "Feature",
     "Fix",
     "HTTPTransport",
+    "HTTPXTransport",
     "IdReused",
     "Imprecise",
     "Invalid",
@@ -137,6 +139,7 @@ _LATE = {
     "AsyncClient": "doorstep._async_client",
     "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
+    "HTTPXTransport": "doorstep._httpx",
     "ThreadedTransport": "doorstep._threads",
 }
 

@@ -255,6 +255,7 @@ VALUES: dict[str, Value] = {
     "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},
     "hold_id": _new_hold,
     "id": lambda _: str(uuid4()),
+    "If-None-Match": lambda _: '"none"',
     "installation_id": lambda town: town.word(Kind.INSTALLATION),
     "kid": _new_kid,
     "lat": Town.lat,
