@@ -45,6 +45,7 @@ class HTTPTransport:
         self._lock = threading.Lock()
 
     def send(self, request: Request, *, timeout: Timeout) -> Response:
+        """Send it once, within its time."""
         deadline = Deadline(timeout.total)
         self._pool.enter(deadline)
         try:

@@ -34,6 +34,7 @@ class ThreadedTransport:
         return threaded
 
     async def send(self, request: Request, *, timeout: Timeout) -> Response:  # noqa: ASYNC109 (the seam)
+        """Send it in a thread, within its time."""
         deadline = Deadline(timeout.total)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._send, request, timeout, deadline)
