@@ -257,6 +257,7 @@ VALUES: dict[str, Value] = {
     "id": lambda _: str(uuid4()),
     "If-None-Match": lambda _: '"none"',
     "installation_id": lambda town: town.word(Kind.INSTALLATION),
+    "judged_by": lambda _: "server",
     "kid": _new_kid,
     "lat": Town.lat,
     "legal_basis": lambda _: "contract",
