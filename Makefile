@@ -8,7 +8,7 @@ SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 TOGETHER := -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load rates lists judge cost prove canary stolen constraints clean
+.PHONY: help run test check format load bench rates chaos lists judge cost prove canary stolen constraints clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,11 +33,17 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 load: $(VENV)/.dev ## Load-test the check-in path for a short time (Locust)
 	$(BIN)/python loadtests/run.py
 
-rates: $(VENV)/.dev ## Compare check-in rates: empty handler, SQLite, PostgreSQL
-	PYTHONPATH=tests $(BIN)/python loadtests/rates.py
+bench: $(VENV)/.dev ## Measure what check-ins cost, beside an empty handler and the usual design
+	PYTHONPATH=tests $(BIN)/python loadtests/bench.py --curve --soak 1000000 --out bench
+
+rates: $(VENV)/.dev ## The same in short: rates only, with empty tables
+	PYTHONPATH=tests $(BIN)/python loadtests/bench.py --quick
 
 judge: $(VENV)/.dev ## Measure how often judging is wrong, beside the rules of others
 	$(BIN)/python geofences/evaluation/run.py
+
+chaos: $(VENV)/.dev ## Kill servers and databases under load, race withdrawals; report (some hours)
+	PYTHONPATH=tests:loadtests $(BIN)/python tests/chaos.py --out chaos
 
 lists: $(VENV)/.dev ## Measure the lists of check-ins when much is stored
 	PYTHONPATH=tests $(BIN)/python loadtests/lists.py

@@ -3,9 +3,9 @@
     git worktree add ../before COMMIT
     python loadtests/before.py ../before
 
-Both checkouts' own `rates.py` take turns, a round each time, so that what else the machine does
-meets both. Check-ins a second of CPU (server and database together) are compared as a share of the
-empty handler's in the same round: that handler is the same in both.
+Both checkouts' own `bench.py --quick` take turns, a round each time, so that what else the machine
+does meets both. Check-ins a second of CPU (server and database together) are compared as a share of
+the empty handler's in the same round: that handler is the same in both.
 """
 
 import argparse
@@ -17,21 +17,23 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
+from typing import Any
+
+import results
 
 HERE = Path(__file__).parent.parent
 #: what is on the path of a checkout's programs, before what is installed
 _PARTS = ("server", "geofences", "sdk", "tests", "loadtests")
 
-#: by case and contender: the share of the empty handler's rate, one a round
+#: by load and server: the share of the empty handler's rate, one a round
 Shares = dict[tuple[str, str], list[float]]
 
 
 def measure(checkout: Path, seconds: float, folder: Path) -> dict[tuple[str, str], float]:
     """One round of a checkout."""
-    figures = folder / "figures.json"
     path = os.pathsep.join(str(checkout / part) for part in _PARTS)
-    command = [sys.executable, str(checkout / "loadtests" / "rates.py")]
-    options = ["--rounds", "1", "--seconds", str(seconds), "--json", str(figures)]
+    command = [sys.executable, str(checkout / "loadtests" / "bench.py"), "--quick"]
+    options = ["--rounds", "1", "--seconds", str(seconds), "--out", str(folder)]
     subprocess.run(  # noqa: S603
         [*command, *options],
         check=True,
@@ -39,22 +41,20 @@ def measure(checkout: Path, seconds: float, folder: Path) -> dict[tuple[str, str
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.DEVNULL,
     )
-    results = json.loads(figures.read_text())["results"]
-    rates = {
-        (case, name): _rate(rounds[0])
-        for case, contenders in results.items()
-        for name, rounds in contenders.items()
-    }
+    figures = json.loads((folder / "results.json").read_text())
     return {
-        (case, name): rate / rates[case, "empty handler"]
-        for (case, name), rate in rates.items()
-        if name != "empty handler"
+        (one["load"]["name"], name): _cost(one["rounds"][results.EMPTY]) / _cost(rounds)
+        for one in figures["comparisons"]
+        for name, rounds in one["rounds"].items()
+        if name != results.EMPTY
     }
 
 
-def _rate(measured: dict[str, float | None]) -> float:
-    """What a core for itself would give: of all figures the one that others disturb least."""
-    return 1000 / ((measured["server_cpu"] or 0.0) + (measured["database_cpu"] or 0.0))
+def _cost(rounds: list[dict[str, Any]]) -> float:
+    """CPU: of all figures the one that others disturb least."""
+    cost = results.cpu_us(rounds)
+    assert cost, "this system does not tell what processes use"
+    return cost
 
 
 def main() -> int:

@@ -1,263 +1,164 @@
-"""What `rates.py` compares: an empty Litestar handler and two deployments, each in a process.
-
-As a program it is the empty handler.
-"""
+"""The servers that `bench.py` compares: each a process with one worker."""
 
 import http.client
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID, uuid4
 
-import msgspec
-import uvicorn
-from litestar import Litestar, get, post
-from sqlalchemy import select, text
+from deployed import Deployed
+from doorstep_server.demo.child import ServerEnded, free_port
+from doorstep_server.settings import PREFIX
+from driving import HOST, Target
+from usual_design import Usual
 
-from doorstep_geofences import Geofence
-from doorstep_server import credentials, deployment
-from doorstep_server.check_ins.claim import Claim
-from doorstep_server.credentials import Kind
-from doorstep_server.demo.child import HOST, ServerEnded, free_port
-from doorstep_server.keyring import KnownSubject
-from doorstep_server.privacy.permission import Permission, State, after_report
-from doorstep_server.privacy.personal import (
-    DeviceDetails,
-    SubjectDetails,
-    seal_device_details,
-    seal_subject_details,
+ECHO, EMPTY, SQLITE, POSTGRESQL, USUAL = (
+    "ASGI echo",
+    "empty handler",
+    "SQLite",
+    "PostgreSQL",
+    "usual design",
 )
-from doorstep_server.settings import PREFIX, Settings
-from doorstep_server.store import Connection, devices, sites, subjects, tenants
-from doorstep_server.store.devices import Device, Token
-from doorstep_server.store.reach import NOTHING, Reach
-from doorstep_server.store.schema import check_ins
-from doorstep_server.store.sites import SiteContent, StoredSite
-from doorstep_server.store.subjects import StoredSubject
-from doorstep_server.store.tenants import Tenant
-
-EMPTY, SQLITE, POSTGRESQL = "empty handler", "SQLite", "PostgreSQL"
-_READY_S = _STOP_S = 60
+#: with 170,000 sites a worker reads for a while
+_READY_S = 180
+_STOP_S = 60
+_HERE = Path(__file__).parent
+_PORT = "{port}"
+_ACCEPTED = b'"outcome":"accepted"'
+#: of what is stored: Doorstep's answers say it twice
+_STORED = b'"outcome":"accepted","reason":"inside","evidence"'
 
 
-# --- the empty handler ---------------------------------------------------------------------------
-
-
-class Claims(msgspec.Struct):
-    """A batch as Doorstep takes it, but decoded in one go."""
-
-    check_ins: list[Claim]
-
-
-class Answer(msgspec.Struct):
-    """What the empty handler answers, and what is read of every answer."""
-
-    id: str
-    outcome: str = ""
-    status: int = 201
-
-
-class Answers(msgspec.Struct):
-    """The same of a batch."""
-
-    results: list[Answer]
-
-
-@post("/v1/check-ins")
-async def take_one(data: Claim) -> Answer:
-    """Do nothing."""
-    return Answer(str(data.id), "accepted")
-
-
-@post("/v1/check-ins/batch", status_code=200)
-async def take_many(data: Claims) -> Answers:
-    """Do nothing, a hundred times."""
-    return Answers([Answer(str(claim.id), "accepted") for claim in data.check_ins])
-
-
-@get("/health/ready")
-async def ready() -> None:
-    """Where Doorstep has it."""
-
-
-def serve_empty(port: int) -> None:
-    """What `doorstep serve` tells uvicorn, which chooses uvloop and httptools then."""
-    app = Litestar([take_one, take_many, ready], openapi_config=None, logging_config=None)
-    uvicorn.run(
-        app,
-        host=HOST,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-    )
-
-
-# --- servers -------------------------------------------------------------------------------------
-
-
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A server to compare, and what it answered."""
+    """What can be served, with whose devices and places."""
 
     name: str
+    #: with a place for the port
+    program: tuple[str, ...] = field(repr=False)
+    source: Deployed | Usual
+    #: what stands in an answer once for each check-in that was accepted
+    accepted: bytes
+    #: what was answered, over all of its servers
+    acknowledged: list[bytes] = field(default_factory=list, repr=False)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def stores(self) -> bool:
+        """Whether what it acknowledges can be found again."""
+        return self.name not in {ECHO, EMPTY}
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it has that route."""
+        return not isinstance(self.source, Usual)
+
+
+def echo(source: Deployed) -> Contender:
+    """An ASGI function that sends the body back."""
+    return _plain(ECHO, "echo", source, b"")
+
+
+def empty(source: Deployed) -> Contender:
+    """A Litestar handler that decodes the body and stores nothing."""
+    return _plain(EMPTY, "empty", source, _ACCEPTED)
+
+
+def _plain(name: str, which: str, source: Deployed, accepted: bytes) -> Contender:
+    program = (str(_HERE / "plain_servers.py"), which, _PORT)
+    return Contender(name=name, program=program, source=source, accepted=accepted)
+
+
+def doorstep(name: str, source: Deployed) -> Contender:
+    """Doorstep."""
+    home = str(source.settings.home)
+    serve = ("-m", "doorstep_server", "--home", home, "serve", "--host", HOST, "--port", _PORT)
+    return Contender(name=name, program=serve, source=source, accepted=_STORED)
+
+
+def usual(source: Usual) -> Contender:
+    """An ORM session, a query in PostGIS and a commit per request."""
+    program = (str(_HERE / "usual_design.py"), _PORT, source.url)
+    return Contender(name=USUAL, program=program, source=source, accepted=_ACCEPTED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A contender's server."""
+
+    contender: Contender
     port: int
-    pid: int
-    #: whose devices check in
-    deployed: "Deployed"
-    database_pid: int | None = None
-    acknowledged: list[str] = field(default_factory=list, repr=False)
-    failures: list[str] = field(default_factory=list)
+    process: "subprocess.Popen[bytes]" = field(repr=False)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
 
-@dataclass(kw_only=True, slots=True)
-class Deployed:
-    """A deployment with a tenant that has sites and people with devices."""
+    @property
+    def database_pid(self) -> int | None:
+        """PostgreSQL's first process, if the contender uses one that is ours."""
+        return self.contender.source.database_pid if self.contender.stores else None
 
-    settings: Settings
-    #: PostgreSQL's first process, if it is ours
-    database_pid: int | None = None
-    tenant: Tenant = field(default_factory=lambda: deployment.new_tenant("Rates"))
-    tokens: list[str] = field(default_factory=list, repr=False)
-    #: with a place for an id and a time
-    bodies: list[bytes] = field(default_factory=list, repr=False)
-
-    def furnish(self, people: int, places: int) -> None:
-        """Make all of it in a database that must be empty."""
-        now = datetime.now(UTC)
-        if deployment.initialize(self.settings, now, tenant=self.tenant) is None:
-            sys.exit("The database is not empty: name one that was made for this.")
-        opened, keyring = deployment.open_deployment(self.settings)
-        keys = keyring.tenant(self.tenant.tenant_id, now.date())
-        known = [
-            keyring.subject_named(keys, self.tenant.tenant_id, f"person-{number}")
-            for number in range(people)
-        ]
-        generation = keyring.head().generation
-
-        def fill(connection: Connection) -> None:
-            tenants.note_keyring(connection, generation)
-            for person in known:
-                self._add_person(connection, keyring.pepper(), person, now)
-            for number in range(places):
-                self._add_site(connection, number, now)
-
-        with deployment.closed_after(opened) as database:
-            database.write_now(Reach.of(self.tenant.tenant_id), fill)
-
-    def _add_person(
-        self, connection: Connection, pepper: bytes, person: KnownSubject, now: datetime
-    ) -> None:
-        tenant_id, device_id = self.tenant.tenant_id, uuid4()
-        sealed = seal_subject_details(person.keys, person.subject_id, SubjectDetails())
-        new = StoredSubject(subject_id=person.subject_id, sealed=sealed)
-        subjects.get_or_add(connection, tenant_id, new)
-        details = DeviceDetails(
-            platform="android",
-            os_major="15",
-            model="Phone",
-            permission=after_report(Permission(), State.PRECISE, 1, now),
+    def target(self, *, is_claimed: bool) -> Target:
+        """Where to send, and what."""
+        source = self.contender.source
+        bodies = source.claims if is_claimed else source.searches
+        return Target(
+            port=self.port, tokens=source.tokens, bodies=bodies, accepted=self.contender.accepted
         )
-        device = Device(
-            device_id=device_id,
-            subject_id=person.subject_id,
-            installation_label=os.urandom(32),
-            sealed=seal_device_details(person.keys, device_id, details),
-            revoked=False,
-        )
-        devices.add(connection, tenant_id, device)
-        credential = credentials.new_credential(Kind.DEVICE_TOKEN, self.tenant.handle)
-        token = Token(
-            kid=credential.kid,
-            secret_hash=credentials.secret_hash(pepper, credential),
-            fresh=False,
-            device_id=device_id,
-            subject_id=person.subject_id,
-        )
-        devices.add_token(connection, tenant_id, token)
-        self.tokens.append(credential.text())
 
-    def _add_site(self, connection: Connection, number: int, now: datetime) -> None:
-        """A circle somewhere at sea, apart from the others; devices stand in its middle."""
-        lat, lon = -30 + number // 100 * 0.01, -20 + number % 100 * 0.01
-        content = SiteContent(
-            name=f"Site {number}",
-            external_id=None,
-            geofence=Geofence.circle(lon, lat, 150.0),
-            tolerance_m=0.0,
-            assurance="standard",
-            max_accuracy_m=100.0,
-            timezone="UTC",
-            purposes=[],
-            groups=[],
-            active=True,
-        )
-        site = StoredSite(site_id=uuid4(), version=1, valid_from=now, content=content)
-        sites.add(connection, self.tenant.tenant_id, site)
-        fix = '{"lat":%.2f,"lon":%.2f,"accuracy_m":8.0,"source":"gps","captured_at":"%%b"}'
-        body = '{"id":"%%b","purpose":"visit","site_id":"%s","fix":' + fix + "}"
-        self.bodies.append((body % (site.site_id, lat, lon)).encode())
 
-    def rows(self) -> list[UUID]:
-        """The ids of all that is stored; read after its server has stopped."""
-        tenant_id = self.tenant.tenant_id
-        query = select(check_ins.c.id).where(check_ins.c.tenant_id == tenant_id)
-        with deployment.closed_after(deployment.database(self.settings)) as database:
-            found = database.read_now(Reach.of(tenant_id), lambda c: c.scalars(query).all())
-            return list(found)
-
-    def shown(self, setting: str) -> str:
-        """A setting of PostgreSQL's."""
-        with deployment.closed_after(deployment.database(self.settings)) as database:
-            return str(database.read_now(NOTHING, lambda c: c.scalar(text(f"SHOW {setting}"))))
+def environment(contender: Contender, told: Mapping[str, str]) -> dict[str, str]:
+    """Of a server: no setting of ours but what it must know and what was told."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    named = contender.source.variables if isinstance(contender.source, Deployed) else {}
+    # few devices send what many would
+    few = {PREFIX + "DEVICE_AT_ONCE": "0"}
+    return {**kept, **named, **few, **told}
 
 
 @contextmanager
-def started(name: str, deployed: Deployed, folder: Path) -> Iterator[Contender]:
-    """A server in its process, once it is ready. No setting of ours is told to it."""
+def started(
+    contender: Contender, folder: Path, told: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """A server in its process, once it is ready. Raises `ServerEnded`."""
     port = free_port(0)
-    serve = ["-m", "doorstep_server", "--home", str(deployed.settings.home), "serve"]
-    command = [*serve, "--host", HOST, "--port", str(port)]
-    if name == EMPTY:
-        command = [__file__, str(port)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-    if deployed.settings.database_url:
-        environment[PREFIX + "DATABASE_URL"] = deployed.settings.database_url
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
+    log = folder / f"{contender.name}.log"
+    with log.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603 (our own command)
-            [sys.executable, *command], stdout=out, stderr=out, env=environment, process_group=0
+            [sys.executable, *(part.replace(_PORT, str(port)) for part in contender.program)],
+            stdout=out,
+            stderr=out,
+            env=environment(contender, told or {}),
+            process_group=0,
         )
     try:
-        deadline = time.monotonic() + _READY_S
-        while not _is_ready(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ServerEnded(f"A server does not come up:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        database_pid = None if name == EMPTY else deployed.database_pid
-        yield Contender(
-            name=name, port=port, pid=process.pid, deployed=deployed, database_pid=database_pid
-        )
+        _wait_ready(process, port, log)
+        yield Running(contender=contender, port=port, process=process)
     finally:
         process.terminate()
         process.wait(_STOP_S)
 
 
-def _is_ready(port: int) -> bool:
+def _wait_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + _READY_S
+    while not is_ready(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ServerEnded(f"A server does not come up:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def is_ready(port: int) -> bool:
+    """Whether something answers there that takes check-ins."""
     with closing(http.client.HTTPConnection(HOST, port, timeout=5.0)) as connection:
         try:
             connection.request("GET", "/health/ready")
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
-
-
-if __name__ == "__main__":
-    serve_empty(int(sys.argv[1]))

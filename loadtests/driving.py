@@ -1,268 +1,299 @@
-"""The load that `rates.py` puts on a server, and what each turn of a server cost."""
+"""Two ways to send check-ins, both over connections that are kept, from one thread.
 
-import asyncio
-import os
+- **Closed loop**: each connection sends as soon as it was answered. Finds how much a server can do;
+  its latencies say little, as a slow answer also delays the next request.
+- **Open loop**: requests are due at a constant rate, whether or not those before were answered.
+  Each one's latency counts from the moment at which it was due, so that one that had to wait for a
+  free connection waited. This is what somebody with a phone sees.
+
+The generator must not be what is measured: requests are made before the clock runs, an answer is
+looked through for what it must hold instead of being parsed, and nothing is between us and the
+sockets. `bench.py` shows its ceiling beside the results.
+"""
+
+import gc
 import random
 import re
+import selectors
+import socket
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from itertools import cycle, islice
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from itertools import cycle
 
-import msgspec
+from doorstep import check_in_id
 
-from contenders import Answer, Answers, Contender
-from doorstep_server.demo.child import HOST
-
-# --- the generator -------------------------------------------------------------------------------
-
-
-class Load:
-    """Devices that check in at one server, each as soon as it was answered, for some seconds."""
-
-    def __init__(self, at: Contender, size: int, seconds: float) -> None:
-        self.at = at
-        self.size = size
-        self.accepted = 0
-        self._until = time.perf_counter() + seconds
-        self._busy = 0
-        self.done = asyncio.get_running_loop().create_future()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is to be sent."""
-        return time.perf_counter() > self._until
-
-    def begun(self) -> None:
-        """A device sends."""
-        self._busy += 1
-
-    def accept(self, ids: list[str]) -> None:
-        """All of these were answered as they should be."""
-        self.accepted += len(ids)
-        self.at.acknowledged += ids
-
-    def ended(self, failure: str | None = None) -> None:
-        """A device sends no more."""
-        if failure is not None:
-            self.at.failures.append(failure)
-        self._busy -= 1
-        if not self._busy and not self.done.done():
-            self.done.set_result(None)
-
-
+HOST = "127.0.0.1"
+#: nobody waits longer for an answer
+STALL_S = 60.0
+#: what lies within this is waited for without sleeping: sleeps are no more exact
+_SPIN_S = 0.002
+#: how often a loop looks at the clock while nothing comes
+_LOOK_UP_S = 1.0
+_RECEIVED_AT_ONCE = 262_144
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-_one, _many = msgspec.json.Decoder(Answer), msgspec.json.Decoder(Answers)
+_CLOSED = "a connection was closed"
+_CODE = re.compile(rb'"code":"([a-z-]+)"')
+
+#: the ids of its check-ins, and all its bytes
+Shot = tuple[list[bytes], bytes]
 
 
-class Phone(asyncio.Protocol):
-    """A device on a connection that is kept. It does as little as it can: others are measured."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A server, and who checks in there where."""
 
-    def __init__(self, load: Load, token: str) -> None:
-        self._load = load
-        route = "/v1/check-ins" if load.size == 1 else "/v1/check-ins/batch"
-        head = f"POST {route} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n"
-        self._head = f"{head}Content-Type: application/json\r\nContent-Length: ".encode()
-        self._status = b"HTTP/1.1 201 " if load.size == 1 else b"HTTP/1.1 200 "
-        self._sending = False
+    port: int
+    tokens: Sequence[str] = field(repr=False)
+    #: of one check-in each, with a place for an id and a time
+    bodies: Sequence[bytes] = field(repr=False)
+    #: what stands in an answer once for each check-in that was accepted
+    accepted: bytes
+
+
+class Magazine:
+    """Requests of any devices in turn, made ahead."""
+
+    def __init__(self, target: Target, size: int) -> None:
+        self._bodies = target.bodies
+        self._size = size
+        route = "/v1/check-ins" if size == 1 else "/v1/check-ins/batch"
+        head = f"POST {route} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer "
+        rest = "\r\nContent-Type: application/json\r\nContent-Length: "
+        tokens = random.sample(list(target.tokens), len(target.tokens))
+        self._heads = cycle([f"{head}{token}{rest}".encode() for token in tokens])
+        self._ready: deque[Shot] = deque()
+        self._now = datetime.now(UTC)
+
+    def fill(self, count: int) -> None:
+        """Make so many, captured now: they must be sent within two minutes."""
+        self._now = datetime.now(UTC)
+        self._ready = deque(self._made() for _ in range(count))
+
+    def next(self) -> Shot:
+        """One that was made, or a new one when there is none left."""
+        return self._ready.popleft() if self._ready else self._made()
+
+    def _made(self) -> Shot:
+        ids = [check_in_id(self._now).encode() for _ in range(self._size)]
+        at = self._now.isoformat().encode()
+        bodies = random.choices(self._bodies, k=self._size)
+        claims = [body % (i, at) for i, body in zip(ids, bodies, strict=True)]
+        body = claims[0] if self._size == 1 else b'{"check_ins":[%b]}' % b",".join(claims)
+        return ids, b"%b%d\r\n\r\n%b" % (next(self._heads), len(body), body)
+
+
+class Line:
+    """A connection that is kept, with one request under way at most."""
+
+    __slots__ = ("_received", "due", "shot", "socket")
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=STALL_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.shot: Shot | None = None
+        self.due = 0.0
         self._received = b""
 
-    def connection_made(self, transport: Any) -> None:
-        """Nothing is sent before all are connected."""
-        self._transport: asyncio.Transport = transport
+    def send(self, shot: Shot, due: float) -> None:
+        """Send a request that is due at this moment. Raises `OSError`."""
+        self.shot, self.due = shot, due
+        self.socket.sendall(shot[1])
 
-    def connection_lost(self, _: Exception | None) -> None:
-        """It closes by itself, or there is no answer any more."""
-        self._end("a connection was closed")
-
-    def send(self) -> None:
-        """Check in, at any sites, with new ids and the present time."""
-        if not self._sending:
-            self._sending = True
-            self._load.begun()
-        now = datetime.now(UTC).isoformat().encode()
-        self._ids = [str(uuid4()) for _ in range(self._load.size)]
-        bodies = random.choices(self._load.at.deployed.bodies, k=self._load.size)
-        claims = [body % (i.encode(), now) for i, body in zip(self._ids, bodies, strict=True)]
-        body = claims[0] if len(claims) == 1 else b'{"check_ins":[%b]}' % b",".join(claims)
-        self._transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-
-    def data_received(self, data: bytes) -> None:
-        """Wait for the whole answer, and go on if it is a good one."""
-        self._received += data
-        end = self._received.find(b"\r\n\r\n") + 4
-        length = _LENGTH.search(self._received, 0, end) if end > 3 else None
-        if length is None or len(self._received) < end + int(length[1]):
-            return
-        answer, self._received = self._received, b""
-        if not self._is_good(answer, answer[end:]):
-            self._end("an answer was not an accepted check-in: " + answer[:15].decode("ascii"))
-            return
-        self._load.accept(self._ids)
-        if self._load.is_over:
-            self._end()
-        else:
-            self.send()
-
-    def _is_good(self, answer: bytes, body: bytes) -> bool:
-        if not answer.startswith(self._status):
-            return False
-        try:
-            answers = [_one.decode(body)] if self._load.size == 1 else _many.decode(body).results
-        except msgspec.DecodeError:
-            return False
-        good = [a.id for a in answers if a.status == 201 and a.outcome == "accepted"]
-        return good == self._ids
-
-    def _end(self, failure: str | None = None) -> None:
-        if self._sending:
-            self._sending = False
-            self._load.ended(failure)
-            self._transport.close()
+    def receive(self) -> bytes | None:
+        """The answer, once all of it is there. Raises `OSError`."""
+        received = self.socket.recv(_RECEIVED_AT_ONCE)
+        if not received:
+            raise ConnectionError
+        if self._received:
+            received = self._received + received
+        end = received.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(received, 0, end) if end > 3 else None
+        if length is None or len(received) < end + int(length[1]):
+            self._received = received
+            return None
+        self._received = b""
+        return received
 
 
-# --- rounds --------------------------------------------------------------------------------------
+@dataclass(kw_only=True, slots=True)
+class Turn:
+    """What came of some time of sending."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spent:
-    """What was used up to some moment, in seconds; None where the system does not tell."""
-
-    wall: float
-    generator: float
-    server: float | None
-    database: float | None
-    #: how long the cores idled: the one of what serves, and the generator's
-    idle: tuple[float, float] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Round:
-    """A server's turn: CPU in seconds per 1,000 check-ins, the rest in parts of its time."""
-
-    check_ins: int
-    rate: float
-    server_cpu: float | None
-    database_cpu: float | None
-    generator_cpu: float
-    generator_busy: float
-    #: of the core of what serves: what the server and its database used, and what nobody did
-    serving: float | None
-    idle: float | None
-    generator_idle: float | None
+    #: check-ins, and how long it took to get all answers
+    accepted: int = 0
+    took_s: float = 0.0
+    #: of each request that was answered well
+    latencies_s: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
+    failures: Counter[str] = field(default_factory=Counter)
+    acknowledged: list[bytes] = field(default_factory=list, repr=False)
+    #: sent, and never answered, or not as they should be
+    unsettled: list[Shot] = field(default_factory=list, repr=False)
+    #: of an open loop: the most that were due and had no connection
+    most_waiting: int = 0
 
     @property
-    def per_cpu_second(self) -> float | None:
-        """What a core for itself would give: of all figures the one that others disturb least."""
-        used = (self.server_cpu or 0.0) + (self.database_cpu or 0.0)
-        return 1000 / used if used else None
+    def rate(self) -> float:
+        """Check-ins a second."""
+        return self.accepted / self.took_s if self.took_s else 0.0
+
+    def percentile_ms(self, share: float) -> float:
+        """The latency that this share of the requests did not exceed."""
+        ordered = sorted(self.latencies_s)
+        if not ordered:
+            return 0.0
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
-#: the core of what serves, and the generator's
-Pinned = tuple[int, int] | None
+class Lines:
+    """Connections to one server, and what is said on them."""
+
+    def __init__(self, target: Target, size: int, connections: int) -> None:
+        self._target = target
+        self._status = b"HTTP/1.1 201 " if size == 1 else b"HTTP/1.1 200 "
+        self.lines = [Line(target.port) for _ in range(connections)]
+        #: how many wait for an answer
+        self.busy = 0
+        self._selector = selectors.DefaultSelector()
+        for line in self.lines:
+            self._selector.register(line.socket, selectors.EVENT_READ, line)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._selector.close()
+        for line in self.lines:
+            line.socket.close()
+
+    def send(self, turn: Turn, line: Line, shot: Shot, due: float) -> None:
+        """Begin a request."""
+        self.busy += 1
+        try:
+            line.send(shot, due)
+        except OSError:
+            self._lose(line, turn, _CLOSED)
+
+    def answered(self, turn: Turn, timeout: float) -> Iterator[tuple[Line, float]]:
+        """The lines that got a good answer, and when, once some did or the time is over."""
+        for key, _ in self._selector.select(timeout):
+            line: Line = key.data
+            try:
+                answer = line.receive()
+            except OSError:
+                self._lose(line, turn, _CLOSED)
+                continue
+            if answer is not None:
+                now = time.perf_counter()
+                if self._take(turn, line, answer, now):
+                    yield line, now
+
+    def give_up(self, turn: Turn) -> None:
+        """Wait for no answer any more."""
+        for line in self.lines:
+            if line.shot is not None:
+                self._lose(line, turn, "no answer came")
+
+    def _lose(self, line: Line, turn: Turn, why: str) -> None:
+        """A line that is used no more."""
+        self._selector.unregister(line.socket)
+        line.socket.close()
+        if line.shot is not None:
+            self.busy -= 1
+            turn.failures[why] += 1
+            turn.unsettled.append(line.shot)
+            line.shot = None
+
+    def _take(self, turn: Turn, line: Line, answer: bytes, now: float) -> bool:
+        assert line.shot is not None, "answers come to requests"
+        ids = line.shot[0]
+        if not self._is_good(ids, answer):
+            self._lose(line, turn, _told(answer))
+            return False
+        line.shot = None
+        self.busy -= 1
+        turn.accepted += len(ids)
+        turn.acknowledged += ids
+        turn.latencies_s.append(now - line.due)
+        return True
+
+    def _is_good(self, ids: list[bytes], answer: bytes) -> bool:
+        if not answer.startswith(self._status):
+            return False
+        at = 0
+        for check_in in ids:
+            at = answer.find(check_in, at)
+            if at < 0:
+                return False
+        marker = self._target.accepted
+        return not marker or answer.count(marker) == len(ids)
 
 
-def cores() -> Pinned:
-    """Where processes can be told."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[-1]) if len(allowed) > 1 else None
+def _told(answer: bytes) -> str:
+    """What was wrong with an answer: its status, and a code of ours."""
+    code = _CODE.search(answer)
+    return (answer[9:12] + b" " + (code[1] if code else b"not an accepted check-in")).decode()
 
 
-def pin(pinned: Pinned, which: int) -> None:
-    """From now on, this process, and those that it starts."""
-    if pinned is not None:
-        os.sched_setaffinity(0, {pinned[which]})
-
-
-def _stat(pid: int | str) -> list[int]:
-    """Of a process: its parent, and the ticks that it used and that its ended children did."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return [int(fields[i]) for i in (1, 11, 12, 13, 14)]
-
-
-def _cpu_s(pid: int) -> float | None:
-    """CPU seconds of a process and of all the children it has and had."""
-    ticks = 0
+@contextmanager
+def lines(target: Target, size: int, connections: int) -> Iterator[Lines]:
+    """Connected, until the block ends."""
+    opened = Lines(target, size, connections)
     try:
-        ticks += sum(_stat(pid)[1:])
-    except OSError:
-        return None
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent, user, system, *_ = _stat(path.name)
-            ticks += user + system if parent == pid else 0
-    return ticks / os.sysconf("SC_CLK_TCK")
+        yield opened
+    finally:
+        opened.close()
 
 
-def _idle_s(core: int) -> float:
-    found = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
-    assert found is not None
-    # idle, and waiting for a disk
-    return sum(map(int, found[1].split()[3:5])) / os.sysconf("SC_CLK_TCK")
+@contextmanager
+def _timed(opened: Lines, turn: Turn) -> Iterator[float]:
+    """Without a pause of our own making; the clock stops at the last answer."""
+    gc.collect()
+    gc.disable()
+    began = time.perf_counter()
+    try:
+        yield began
+    finally:
+        turn.took_s = time.perf_counter() - began
+        gc.enable()
+        opened.give_up(turn)
 
 
-def spent(at: Contender, pinned: Pinned) -> Spent:
-    """Until now."""
-    return Spent(
-        wall=time.perf_counter(),
-        generator=time.process_time(),
-        server=_cpu_s(at.pid),
-        database=_cpu_s(at.database_pid) if at.database_pid else None,
-        idle=(_idle_s(pinned[0]), _idle_s(pinned[1])) if pinned else None,
-    )
+def closed_loop(opened: Lines, magazine: Magazine, seconds: float) -> Turn:
+    """Each line as fast as it is answered, for some seconds and until the last answer."""
+    turn = Turn()
+    with _timed(opened, turn) as began:
+        until = began + seconds
+        for line in opened.lines:
+            opened.send(turn, line, magazine.next(), time.perf_counter())
+        while opened.busy and time.perf_counter() < until + STALL_S:
+            for line, now in opened.answered(turn, _LOOK_UP_S):
+                if now < until:
+                    opened.send(turn, line, magazine.next(), now)
+    return turn
 
 
-def compared(check_ins: int, before: Spent, after: Spent) -> Round:
-    """What happened between two moments."""
-    wall = after.wall - before.wall
-    server, database = _less(after.server, before.server), _less(after.database, before.database)
-    generator = after.generator - before.generator
-    thousands = max(check_ins, 1) / 1000
-    idle = [(a - b) / wall for a, b in zip(after.idle or (), before.idle or (), strict=True)]
-    return Round(
-        check_ins=check_ins,
-        rate=check_ins / wall,
-        server_cpu=None if server is None else server / thousands,
-        database_cpu=None if database is None else database / thousands,
-        generator_cpu=generator / thousands,
-        generator_busy=generator / wall,
-        serving=None if server is None else (server + (database or 0.0)) / wall,
-        idle=idle[0] if idle else None,
-        generator_idle=idle[1] if idle else None,
-    )
+def open_loop(opened: Lines, shots: Sequence[Shot], rate: float) -> Turn:
+    """These requests, due at a constant rate, and until the last answer."""
+    turn = Turn()
+    free = deque(opened.lines)
+    with _timed(opened, turn) as began:
+        until, sent, now = began + len(shots) / rate, 0, began
+        while (sent < len(shots) or opened.busy) and now < until + STALL_S:
+            due = min(len(shots), int((now - began) * rate) + 1)
+            while sent < due and free:
+                opened.send(turn, free.popleft(), shots[sent], began + sent / rate)
+                sent += 1
+            turn.most_waiting = max(turn.most_waiting, due - sent)
+            next_due = began + sent / rate if sent < len(shots) and free else until + STALL_S
+            for line, _ in opened.answered(turn, _wait_s(next_due - now)):
+                free.append(line)
+            now = time.perf_counter()
+        turn.unsettled += shots[sent:]
+    return turn
 
 
-def _less(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None else after - before
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """How check-ins are sent."""
-
-    name: str
-    size: int
-    connections: int
-
-
-async def drive(at: Contender, case: Case, seconds: float, pinned: Pinned) -> Round:
-    """One turn: until the last answer to what was sent in time."""
-    loop = asyncio.get_running_loop()
-    tokens = islice(cycle(at.deployed.tokens), case.connections)
-    load = Load(at, case.size, seconds)
-    phones = [
-        (await loop.create_connection(partial(Phone, load, token), HOST, at.port))[1]
-        for token in tokens
-    ]
-    before = spent(at, pinned)
-    for phone in phones:
-        phone.send()
-    await load.done
-    return compared(load.accepted, before, spent(at, pinned))
+def _wait_s(until_due_s: float) -> float:
+    return min(max(until_due_s - _SPIN_S, 0.0), _LOOK_UP_S)

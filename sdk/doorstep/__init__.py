@@ -36,6 +36,8 @@ from doorstep._errors import (
     NotEnrolled,
     NotFound,
     NoTrustStore,
+    OutboxFull,
+    OutboxUnusable,
     PermissionUnknown,
     PermissionWithdrawn,
     RateLimited,
@@ -46,6 +48,7 @@ from doorstep._errors import (
     TransportError,
     Unauthorized,
     UnexpectedAnswer,
+    Unsealable,
     UntrustedServer,
 )
 from doorstep._fix import Fix
@@ -68,7 +71,12 @@ if TYPE_CHECKING:
     from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
     from doorstep._httpx import HTTPXTransport
+    from doorstep._outbox import Outbox
+    from doorstep._sealing import Sealer
+    from doorstep._session import Session
     from doorstep._threads import ThreadedTransport
+    from doorstep._ticket import Ticket
+    from doorstep._tickets import TicketStatus
 
 __all__ = [
     "Action",
@@ -105,6 +113,9 @@ __all__ = [
     "NotAllowed",
     "NotEnrolled",
     "NotFound",
+    "Outbox",
+    "OutboxFull",
+    "OutboxUnusable",
     "PermissionState",
     "PermissionStatus",
     "PermissionUnknown",
@@ -116,11 +127,15 @@ __all__ = [
     "Response",
     "Restrictions",
     "Retry",
+    "Sealer",
     "ServerError",
+    "Session",
     "Stale",
     "Stored",
     "Tenant",
     "ThreadedTransport",
+    "Ticket",
+    "TicketStatus",
     "TimedOut",
     "Timeout",
     "TooOld",
@@ -129,18 +144,24 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
+    "Unsealable",
     "UntrustedServer",
     "__version__",
     "check_in_id",
 ]
 
-#: loaded on first use: they bring ssl, http.client and asyncio, which are slow to import
+#: loaded on first use: they bring ssl, http.client, asyncio and sqlite3, which are slow to import
 _LATE = {
     "AsyncClient": "doorstep._async_client",
     "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
     "HTTPXTransport": "doorstep._httpx",
+    "Outbox": "doorstep._outbox",
+    "Sealer": "doorstep._sealing",
+    "Session": "doorstep._session",
     "ThreadedTransport": "doorstep._threads",
+    "Ticket": "doorstep._ticket",
+    "TicketStatus": "doorstep._tickets",
 }
 
 

@@ -77,12 +77,12 @@ class AsyncClient(Unpicklable):
         self._own: ThreadedTransport | None = None
         if transport is None:
             transport = self._own = ThreadedTransport.over_http()
-        runner = AsyncRunner(core, transport, self._sleep)
-        self.check_ins = AsyncCheckIns(runner)
-        self.device = AsyncDevice(runner)
-        self.permission = AsyncPermission(runner)
-        self.privacy = AsyncPrivacy(runner)
-        self.sites = AsyncSites(runner)
+        self._runner = AsyncRunner(core, transport, self._sleep)
+        self.check_ins = AsyncCheckIns(self._runner)
+        self.device = AsyncDevice(self._runner)
+        self.permission = AsyncPermission(self._runner)
+        self.privacy = AsyncPrivacy(self._runner)
+        self.sites = AsyncSites(self._runner)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -285,7 +285,7 @@ class AsyncRunner:
         self, core: Core, transport: AsyncTransport, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self.core = core
-        self._transport = transport
+        self.transport = transport
         self._sleep = sleep
 
     async def run(self, flow: Flow[T]) -> T:
@@ -303,6 +303,6 @@ class AsyncRunner:
             await self._sleep(step.seconds)
             return None
         try:
-            return await self._transport.send(step.request, timeout=step.timeout)
+            return await self.transport.send(step.request, timeout=step.timeout)
         except TransportError as error:
             return error

@@ -77,12 +77,12 @@ class Client(Unpicklable):
         self._own: HTTPTransport | None = None
         if transport is None:
             transport = self._own = _own_transport()
-        runner = Runner(core, transport, self._sleep)
-        self.check_ins = CheckIns(runner)
-        self.device = Device(runner)
-        self.permission = Permission(runner)
-        self.privacy = Privacy(runner)
-        self.sites = Sites(runner)
+        self._runner = Runner(core, transport, self._sleep)
+        self.check_ins = CheckIns(self._runner)
+        self.device = Device(self._runner)
+        self.permission = Permission(self._runner)
+        self.privacy = Privacy(self._runner)
+        self.sites = Sites(self._runner)
 
     def close(self) -> None:
         """Close the connections."""
@@ -280,7 +280,7 @@ class Runner:
 
     def __init__(self, core: Core, transport: Transport, sleep: Callable[[float], None]) -> None:
         self.core = core
-        self._transport = transport
+        self.transport = transport
         self._sleep = sleep
 
     def run(self, flow: Flow[T]) -> T:
@@ -298,7 +298,7 @@ class Runner:
             self._sleep(step.seconds)
             return None
         try:
-            return self._transport.send(step.request, timeout=step.timeout)
+            return self.transport.send(step.request, timeout=step.timeout)
         except TransportError as error:
             return error
 

@@ -33,7 +33,7 @@ from doorstep._errors import (
     UnexpectedAnswer,
 )
 from doorstep._ids import random_id
-from doorstep._known import Known
+from doorstep._known import Known, Who
 from doorstep._refusals import refusal, unexpected
 from doorstep._retry import Budget, Retry, Timeout, backoff_s, should_retry
 from doorstep._value import Value
@@ -89,6 +89,30 @@ class Core:
         self._timeout = timeout
         self._retry = retry
         self._budget = Budget(retry)
+
+    @property
+    def known(self) -> Known:
+        return self._known
+
+    @property
+    def system(self) -> System:
+        return self._system
+
+    def pinned(self) -> Core:
+        """This client as it is now: the same token whatever comes, and each call sent once.
+
+        What is sent by it is sent as the one who is signed in now. Its caller decides about the
+        next attempt, and takes over what it learned (`Known.take`). Raises `NotEnrolled`.
+        """
+        core = object.__new__(Core)
+        core.__dict__.update(self.__dict__)
+        core._known = self._known.snapshot()
+        core._retry = Retry(attempts=1)
+        return core
+
+    def who(self) -> Who:
+        """Whose client this is. Raises `NotEnrolled`."""
+        return self._known.who(self.base_url)
 
     def enroll(
         self, code: str, installation_id: str | None, device: DeviceInfo | None
@@ -191,6 +215,10 @@ class Core:
 
     def signing_keys(self) -> Flow[tuple[Mapping[str, str], ...]]:
         return self._exchange(endpoints.signing_keys())
+
+    def send_stored(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
+        """Send check-ins of another time: the epoch of now says nothing about them."""
+        return self._exchange(endpoints.create_check_ins(new, None))
 
     def check_ins_page(self, page_size: int, cursor: str | None) -> Flow[Page]:
         if not 1 <= page_size <= MAX_PAGE:

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 MEDIA_TYPE = "application/problem+json"
+#: a database that is busy or restarting is mostly back by then
+RETRY_AFTER_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ TYPES = _table(
         "purpose-required", 400, "Reading personal data needs a reason",
         "Send the header `Doorstep-Purpose` with the name of a registered purpose, or one of: "
         "operations, support, review, privacy-request, audit.",
+    ),
+    ProblemType(
+        "metrics-closed", 403, "The metrics are told to this machine only",
+        "Ask for them on the machine that serves, past any proxy; or let the operator set "
+        "DOORSTEP_METRICS_KEY and send it: `Authorization: Bearer` with the key.",
     ),
     ProblemType(
         "unauthorized", 401, "The credentials are missing or not valid",
@@ -258,6 +265,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str | UnsetType, Meta(description="A closer reason, from a closed set.")] = (
         UNSET
     )
+    retry_after_s: Annotated[
+        int | UnsetType,
+        Meta(description="Of 429 and 503: how long to wait, as `Retry-After` says it."),
+    ] = UNSET
     report: Annotated[
         dict[str, Any] | UnsetType,
         Meta(description="Of an import that was rejected: what it would have answered."),
@@ -280,6 +291,8 @@ class Refusal(Exception):
         self.kind = TYPES[code]
         self.at = at
         self.reason = reason
+        if retry_after_s is None and self.kind.status == 503:
+            retry_after_s = RETRY_AFTER_S
         self.retry_after_s = retry_after_s
         self.report = report
 
@@ -296,5 +309,6 @@ def problem(refusal: Refusal, request_id: str) -> Problem:
         request_id=request_id,
         at=refusal.at or UNSET,
         reason=refusal.reason or UNSET,
+        retry_after_s=UNSET if refusal.retry_after_s is None else refusal.retry_after_s,
         report=refusal.report or UNSET,
     )

@@ -236,7 +236,7 @@ def served(world: World) -> ASGIApp:
     # guesses at codes come without end here; the throttle has its own tests
     services.enrollment_throttle.failures = 1_000_000
     # the rest draws when it comes next, which Hypothesis would take for draws of its own
-    return logged(patient(build_app(services, background=[follow_changes])))
+    return logged(patient(build_app(services, background=[follow_changes])), services.meters)
 
 
 def rounds(app: ASGIApp, world: World, *, coverage: bool) -> Iterator[BaseSchema]:

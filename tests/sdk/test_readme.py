@@ -9,6 +9,7 @@ import pytest
 
 import doorstep
 from doorstep import ApiError, TransportError
+from sdk.boxes import Provider
 from sdk.scripted import ACCEPTED, ENROLLMENT, LISTED, REPORTED, STATUS, answer, reply, serve
 
 README = (Path(doorstep.__file__).parents[1] / "README.md").read_text()
@@ -72,6 +73,7 @@ def at_hand(url):
         "asyncio": asyncio,
         "save": print,
         "newest_fix": lambda: fix,
+        "provider": Provider(fix),
     }
 
 

@@ -40,12 +40,13 @@ from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, Jo
 from doorstep_server.check_ins.probes import Claimant, ProbeBudget
 from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import cells, labels
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Evidence, Judged, Minimized, Unprinted, minimize
 from doorstep_server.privacy.policy import JudgedBy, Purpose
-from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
+from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused, Settled
 from doorstep_server.store.database import DatabaseUnavailable
 
 #: some microseconds each, but hundreds where a fix is near an edge
@@ -118,6 +119,7 @@ class Way:
     last: LastPresences
     probes: ProbeBudget
     keyring: Keyring
+    meters: Meters
 
 
 def claimant(caller: Caller, claim: Claim) -> Claimant:
@@ -126,8 +128,12 @@ def claimant(caller: Caller, claim: Claim) -> Claimant:
 
 
 async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Settle a device's claims durably, in their order."""
+    """Settle a device's claims durably, in their order.
+
+    Raises `JournalFull`, before anything is judged where that is known then, and `JournalClosed`.
+    """
     settleable = [a for a in arrivals if is_random(a.claim.id)]
+    way.journal.require_room(policy.tenant_id, len(settleable))
     settled = iter(await _within_budget(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
@@ -171,7 +177,18 @@ async def _settled(
     proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
     results = await way.journal.append(proposals)
     way.last.note(arrivals[0].caller.tenant_id, doubted, results)
+    _count(way.meters, doubted, results)
     return results
+
+
+def _count(meters: Meters, judged: Sequence[Judged | str], results: Sequence[Result]) -> None:
+    for one, result in zip(judged, results, strict=True):
+        if not isinstance(result, Settled):
+            continue
+        if result.replayed:
+            meters.replays.add()
+        elif isinstance(one, Judged):
+            meters.check_ins.add(one.verdict.outcome.value, one.verdict.reason.value)
 
 
 async def _aside_if_many(arrivals: Sequence[Arrival], step: Callable[[], T]) -> T:

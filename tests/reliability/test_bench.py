@@ -1,0 +1,99 @@
+"""The benchmark itself works: a moment of each case. How fast anything is is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postgres import why_no_server
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--rounds 1 --seconds 0.2 --warm-up 0.1 --connections 4 --batch-connections 1 "
+    "--devices 8 --sites 20 --many-sites 150 --stored 300 --soak 20"
+)
+OURS = {"SQLite", "PostgreSQL"} if why_no_server() is None else {"SQLite"}
+USUAL = {"usual design"} if why_no_server() is None else set[str]()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "out"
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "loadtests/bench.py"), *TINY.split(), "--out", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("NOT COMPARED" in done.stdout) == (why_no_server() is not None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def figures(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "results.json").read_text())
+    return found
+
+
+def test_every_answer_is_an_accepted_check_in_with_its_one_row(figures: dict[str, Any]) -> None:
+    fences = {f"{name}, {sites} fences" for name in OURS for sites in (100, 150)}
+    assert set(figures["ledgers"]) == OURS | USUAL | fences
+    for ledger in figures["ledgers"].values():
+        assert ledger["acknowledged"] == ledger["rows"] > 0
+        assert ledger["missing"] == ledger["double"] == ledger["unacknowledged"] == 0
+
+
+def test_each_load_meets_every_server_that_takes_it(figures: dict[str, Any]) -> None:
+    met = {one["load"]["name"]: set(one["rounds"]) for one in figures["comparisons"]}
+    plain = {"ASGI echo", "empty handler"}
+    assert met == {
+        "single": plain | OURS | USUAL,
+        "searching": plain | OURS | USUAL,
+        "batches of 100": plain | OURS,
+    }
+    assert all(one["stored"] == 300 for one in figures["comparisons"])
+    rounds = [r for one in figures["comparisons"] for got in one["rounds"].values() for r in got]
+    assert all(one["check_ins"] > 0 for one in rounds)
+
+
+def test_latencies_are_those_of_every_request_that_was_due(figures: dict[str, Any]) -> None:
+    assert set(figures["latencies"]) == OURS
+    for by_share in figures["latencies"].values():
+        for [one] in by_share.values():
+            assert one["requests"] > 0
+            percentiles = [*one["percentiles_ms"], one["worst_ms"]]
+            assert percentiles == sorted(percentiles)
+            assert percentiles[0] > 0
+
+
+def test_memory_is_looked_at_until_all_check_ins_were_made(figures: dict[str, Any]) -> None:
+    assert set(figures["soak"]) == OURS
+    for points in figures["soak"].values():
+        assert points[-1][0] >= 20
+        if sys.platform == "linux":
+            assert all(megabytes > 10 for _, megabytes in points)
+
+
+def test_tables_tell_each_bar_and_plots_are_drawn(out: Path) -> None:
+    told = (out / "results.md").read_text()
+    for name in OURS:
+        for bar in (
+            f"{name} by empty handler, single, 300 stored",
+            f"{name} by empty handler, searching, 300 stored",
+            f"{name}: batches of 100 by single, 300 stored",
+            f"{name}: p99 by p50 at 70 % of capacity",
+            f"{name}, 150 fences cost, by {name}, 100 fences: searching",
+            f"{name}: memory at the end by memory after a tenth",
+        ):
+            assert f"| {bar} |" in told, bar
+    assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
