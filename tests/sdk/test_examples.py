@@ -12,7 +12,7 @@ import pytest
 import doorstep
 from doorstep import AsyncClient, Fix, Retry, Unavailable
 from doorstep.providers import FakeProvider, TogaProvider
-from doorstep.testing import FakeServer
+from doorstep.testing import AsyncFaultTransport, DropBefore, FakeServer, Fault
 from sdk.rigs import TogaRig, toga_app
 
 EXAMPLES = Path(doorstep.__file__).parents[1] / "examples"
@@ -30,22 +30,27 @@ def here() -> Fix:
     return Fix.now(**HERE, accuracy_m=8.0)
 
 
-def world() -> tuple[FakeServer, AsyncClient, FakeProvider]:
+def world(*faults: Fault | None) -> tuple[FakeServer, AsyncClient, FakeProvider]:
     server = FakeServer()
     server.add_site(**HERE)
-    client = AsyncClient(server.url, transport=server.async_transport(), retry=Retry(attempts=1))
+    network = AsyncFaultTransport(server.async_transport(), faults)
+    client = AsyncClient(server.url, transport=network, retry=Retry(attempts=1))
     return server, client, FakeProvider([here()])
 
 
-def shown(scene: Callable[[Any, FakeServer, FakeProvider], Any]) -> str:
+def shown(
+    scene: Callable[[Any, FakeServer, FakeProvider], Any], file: Path, *faults: Fault | None
+) -> str:
     """What the Toga app shows at the end of a scene."""
     from toga_visit.app import VisitApp  # noqa: PLC0415 (found by the fixture)
 
     async def played() -> str:
-        server, client, provider = world()
-        app = VisitApp("Visits", "org.example.visits", client=client, provider=provider)
+        server, client, provider = world(*faults)
+        names = ("Visits", "org.example.visits")
+        app = VisitApp(*names, client=client, provider=provider, outbox=file)
         app._startup()
         await scene(app, server, provider)
+        await app.session.suspend()
         return str(app.result.text)
 
     return asyncio.run(played())
@@ -55,7 +60,9 @@ async def press(button: Any) -> None:
     """As a finger does, and until what it began is done."""
     before = asyncio.all_tasks()
     button._impl.simulate_press()
-    await asyncio.gather(*(asyncio.all_tasks() - before))
+    begun = asyncio.all_tasks() - before
+    # the session's own goes on
+    await asyncio.gather(*(task for task in begun if "handler" in task.get_coro().__name__))
 
 
 async def enrolled(app: Any, server: FakeServer) -> None:
@@ -71,8 +78,13 @@ async def a_visit(app: Any, server: FakeServer, _: FakeProvider) -> None:
     assert [one["outcome"] for one in server.stored()] == ["accepted"]
 
 
-def test_the_toga_app_checks_in() -> None:
-    assert shown(a_visit) == "Checked in."
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "outbox.db"
+
+
+def test_the_toga_app_checks_in(file: Path) -> None:
+    assert shown(a_visit, file) == "Checked in."
 
 
 async def a_wrong_code(app: Any, _: FakeServer, __: FakeProvider) -> None:
@@ -81,8 +93,8 @@ async def a_wrong_code(app: Any, _: FakeServer, __: FakeProvider) -> None:
     assert not app.check_in_button.enabled
 
 
-def test_the_toga_app_tells_of_a_wrong_code() -> None:
-    assert "enrollment-code-invalid" in shown(a_wrong_code)
+def test_the_toga_app_tells_of_a_wrong_code(file: Path) -> None:
+    assert "enrollment-code-invalid" in shown(a_wrong_code, file)
 
 
 async def nowhere(app: Any, server: FakeServer, provider: FakeProvider) -> None:
@@ -90,22 +102,29 @@ async def nowhere(app: Any, server: FakeServer, provider: FakeProvider) -> None:
     provider.go(Unavailable())
     provider.state = "denied"
     await press(app.check_in_button)
+    await app.session.flush()
     assert (await app.client.device.status()).permission == "denied"
 
 
-def test_the_toga_app_tells_that_there_is_no_position_and_the_server_of_the_permission() -> None:
-    assert "gave no position" in shown(nowhere)
+def test_the_toga_app_tells_that_there_is_no_position_and_the_server_why(file: Path) -> None:
+    assert "gave no position" in shown(nowhere, file)
 
 
-async def after_a_week(app: Any, server: FakeServer, provider: FakeProvider) -> None:
+async def without_a_network(app: Any, server: FakeServer, _: FakeProvider) -> None:
     await enrolled(app, server)
-    server.clock.advance(8 * 86_400)
-    provider.go(Fix(**HERE, accuracy_m=8.0, captured_at=server.clock.now()))
     await press(app.check_in_button)
+    assert await app.session.waiting() == 1
+    assert server.stored() == []
 
 
-def test_the_toga_app_reports_again_after_a_week() -> None:
-    assert shown(after_a_week) == "Checked in."
+def test_the_toga_app_stores_what_cannot_be_sent(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toga_visit import app  # noqa: PLC0415
+
+    monkeypatch.setattr(app, "PATIENCE_S", 0.2)
+    never = [None, *[DropBefore()] * 1_000]
+    assert shown(without_a_network, file, *never).startswith("Stored.")
 
 
 def test_the_toga_app_takes_its_positions_from_toga() -> None:

@@ -1,23 +1,27 @@
-"""The app. All that it does with positions is in `VisitApp.check_in`."""
+"""The app. All that it does with positions is `session.check_in`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import toga
 from toga.style import Pack
 
-from doorstep import AsyncClient, DoorstepError, LocationError, LocationProvider, PermissionUnknown
+from doorstep import AsyncClient, DoorstepError, LocationError, LocationProvider, Outbox, Session
 from doorstep.providers import TogaProvider
 
 PURPOSE = "visit"
-#: how old a position may be, and how long the person waits for one
-FRESH_S, PATIENCE_S = 30.0, 20.0
+#: how long the person waits for an answer before we say that it comes later
+PATIENCE_S = 10.0
 
 WORDS = {
     "accepted": "Checked in.",
     "uncertain": "That was not sure enough. Go where the sky can be seen, or ask for the QR code.",
     "rejected": "You do not seem to be at a site.",
+    "queued": "Stored. It is sent when there is a network.",
+    "withdrawn": "Location was switched off, so nothing is sent.",
+    "expired": "It waited too long, so it does not count.",
 }
 
 
@@ -29,13 +33,18 @@ class VisitApp(toga.App):
         *names: str,
         client: AsyncClient,
         provider: LocationProvider | None = None,
+        outbox: Path | None = None,
     ) -> None:
         self.client = client
         self.provider = provider or TogaProvider(self)
+        self.outbox = outbox
         super().__init__(*names)
 
     def startup(self) -> None:
-        """Build the window."""
+        """Build the window, and the session that check-ins go through."""
+        file = self.outbox or self.paths.data / "outbox.db"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.session = Session(self.client, outbox=Outbox(file), provider=self.provider)
         self.code = toga.TextInput(placeholder="Your code")
         self.enroll_button = toga.Button("Enroll", on_press=self.enroll)
         self.check_in_button = toga.Button("Check in", on_press=self.check_in, enabled=False)
@@ -47,12 +56,12 @@ class VisitApp(toga.App):
         self.main_window.show()
 
     async def enroll(self, widget: Any, **_: Any) -> None:
-        """Enroll with the code, and ask for the permission."""
+        """Enroll with the code, ask for the permission, and begin to send."""
         del widget
         try:
             await self.client.device.enroll(self.code.value)
-            state = await self.provider.request_permission()
-            await self.client.permission.report(state)
+            await self.provider.request_permission()
+            await self.session.resume()
         except DoorstepError as error:
             self.result.text = str(error)
             return
@@ -61,30 +70,21 @@ class VisitApp(toga.App):
         self.result.text = "Enrolled. Check in when you are there."
 
     async def check_in(self, widget: Any, **_: Any) -> None:
-        """Take a position, check in with it, and forget it.
-
-        With `doorstep.Session` this is `await session.check_in(purpose=PURPOSE)`: the same, and it
-        goes on offline, and after the app was closed.
-        """
+        """Check in: what is stored when it returns survives the app, and is sent when it can be."""
         del widget
         self.result.text = "Looking where you are…"
         try:
-            self.result.text = await self._checked_in()
+            ticket = await self.session.check_in(purpose=PURPOSE)
+            state = await ticket.settled(PATIENCE_S)
+            self.result.text = WORDS.get(state, state)
         except LocationError as error:
             # perhaps the permission is gone: the server must know
-            await self._report()
+            await self.session.foreground()
             self.result.text = str(error)
         except DoorstepError as error:
             self.result.text = str(error)
 
-    async def _checked_in(self) -> str:
-        fix = await self.provider.current(max_age_s=FRESH_S, timeout_s=PATIENCE_S)
-        try:
-            answer = await self.client.check_ins.create(purpose=PURPOSE, fix=fix)
-        except PermissionUnknown:
-            await self._report()
-            answer = await self.client.check_ins.create(purpose=PURPOSE, fix=fix)
-        return WORDS.get(answer.outcome, answer.outcome)
-
-    async def _report(self) -> None:
-        await self.client.permission.report(await self.provider.permission())
+    async def on_exit(self) -> bool:
+        """The system may end the app at any time; the file is closed when it tells."""
+        await self.session.suspend()
+        return True
