@@ -38,6 +38,7 @@ class ThreadedTransport:
         return threaded
 
     async def send(self, request: Request, *, timeout: Timeout) -> Response:  # noqa: ASYNC109 (the seam)
+        """Send it in a thread, within its time."""
         deadline = Deadline(timeout.total)
         loop = asyncio.get_running_loop()
         line = Line()
