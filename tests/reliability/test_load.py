@@ -232,7 +232,7 @@ def test_the_page_starts_a_run_and_shows_it(page: tuple[Served, str]) -> None:
         )
 
     wait_until(checked_in, "check-ins are shown")
-    get("/stop")
+    get("/stop", {"now": "yes"})
     wait_until(lambda: stats()["state"] in {"stopped", "ready"}, "the run stops")
     assert "/v1/check-ins" in get("/stats/report")
     assert stats()["fail_ratio"] == 0
