@@ -67,6 +67,8 @@ class Report:
     latencies: dict[str, dict[str, list[Latencies]]] = field(default_factory=dict)
     #: of few fences and of many, by server
     fences: list[Comparison] = field(default_factory=list)
+    #: by server: how many bytes each check-in that was filled in takes, with its receipt
+    row_bytes: dict[str, float] = field(default_factory=dict)
     #: by server: check-ins so far, and its memory
     soak: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
@@ -159,7 +161,10 @@ class Bench:
         for one in contenders:
             if one.stores and stored > one.source.stored:
                 self._tell(f"{one.name}: {stored:,} stored")
+                before, already = one.source.size_bytes(), one.source.stored
                 one.source.fill(stored)
+                grown = one.source.size_bytes() - before
+                self.report.row_bytes[one.name] = grown / (stored - already)
 
     def _loads(self) -> list[Load]:
         many = self.wanted.connections

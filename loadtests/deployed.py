@@ -154,6 +154,13 @@ class Deployed:
         devices.add_token(connection, tenant_id, token)
         self.tokens.append(credential.text())
 
+    def size_bytes(self) -> int:
+        """How large its database is."""
+        url = self.settings.admin_database_url
+        if url is not None:
+            return statements.size_bytes(url)
+        return (self.settings.home / "doorstep.db").stat().st_size
+
     def rows(self) -> list[bytes]:
         """The ids of all that is stored."""
         return stored_ids(self.settings, self.tenant.tenant_id)
