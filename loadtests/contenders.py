@@ -118,7 +118,9 @@ def environment(contender: Contender, told: Mapping[str, str]) -> dict[str, str]
     """Of a server: no setting of ours but what it must know and what was told."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     named = contender.source.variables if isinstance(contender.source, Deployed) else {}
-    return {**kept, **named, **told}
+    # few devices send what many would
+    few = {PREFIX + "DEVICE_AT_ONCE": "0"}
+    return {**kept, **named, **few, **told}
 
 
 @contextmanager

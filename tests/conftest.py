@@ -125,19 +125,39 @@ def worlds(
     return on
 
 
-@pytest.fixture(params=DATABASES)
-def world(
-    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
-) -> Iterator[World]:
-    """A deployment with its first tenant: once on each kind of database."""
-    with worlds(request.param) as world:
-        yield world
-
-
 @pytest.fixture(scope="module", params=DATABASES)
 def shared_world(
     request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
 ) -> Iterator[World]:
     """One deployment for all tests of a module that need no fresh one."""
+    with worlds(request.param) as world:
+        yield world
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def emptied_world(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    """What `world` empties."""
+    with worlds(request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def world(emptied_world: World) -> World:
+    """A deployment with its first tenant and nothing else: once on each kind of database.
+
+    The server is one for all tests of the module, which do not know each other's tenants. A test
+    that changes the server or its settings, or looks at more than tenants, takes a `new_world`.
+    """
+    emptied_world.begin_anew()
+    return emptied_world
+
+
+@pytest.fixture(params=DATABASES)
+def new_world(
+    request: pytest.FixtureRequest, worlds: Callable[[str], AbstractContextManager[World]]
+) -> Iterator[World]:
+    """A deployment of a test's own, with its first tenant: once on each kind of database."""
     with worlds(request.param) as world:
         yield world

@@ -138,7 +138,13 @@ def serving(
     key = api_key or init(home, environment)
     port = free_port()
     log = home.parent / f"server-{port}.log"
-    variables = {**os.environ, "DOORSTEP_LOG_LEVEL": "debug", **(environment or {})}
+    variables = {
+        **os.environ,
+        "DOORSTEP_LOG_LEVEL": "debug",
+        # few devices send what many would
+        "DOORSTEP_DEVICE_AT_ONCE": "0",
+        **(environment or {}),
+    }
     command = doorstep(home, "serve", "--port", str(port), "--workers", str(workers))
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=variables)

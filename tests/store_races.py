@@ -22,9 +22,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ from doorstep_server.store.tokens import NextNumbers
 from world import DATABASES, initialized, on_postgres
 
 KINDS = ("denied", "restricted", "revoked", "erased")
-#: people whose check-ins come while one of them withdraws: those before and after in line
-BEFORE, AFTER = 4, 6
+#: people who withdraw at a time
+LANES = 4
+#: people whose check-ins come meanwhile: those before and after in line
+BEFORE, AFTER = 4 + LANES, 6 + LANES
 #: at most, between two groups of a process
 PAUSE_S = 0.01
-GROUP = 12
+GROUP = 16
 #: people who are made, and looked at again, together
 BATCH = 500
 WRITERS = 2
@@ -116,6 +119,8 @@ class Shared:
     """What the processes know of each other: who withdraws now, and whether it is over."""
 
     now: Synchronized[int]
+    #: groups that were begun
+    groups: Synchronized[int]
     over: Synchronized[int]
     committed: Synchronized[int]
     refused: Synchronized[int]
@@ -130,6 +135,8 @@ class Figures:
     rows_after: int = 0
     #: races in which there were rows before the answer: the others raced nobody
     raced: int = 0
+    #: withdrawals that were not answered, and sent again
+    again: int = 0
     committed: int = 0
     refused: int = 0
     seconds: float = 0.0
@@ -138,6 +145,7 @@ class Figures:
         total = self.races.total()
         return (
             f"{total:,} races in {self.seconds:.0f} s: {dict(self.races)}\n"
+            f"withdrawals sent again: {self.again}\n"
             f"check-ins: {self.committed:,} committed, {self.refused:,} refused; "
             f"of those who withdrew {self.rows:,} rows, in {self.raced:,} races\n"
             f"rows after the answer: {self.rows_after}"
@@ -163,6 +171,8 @@ async def _write(
             here = shared.now.value
             chosen = [max(0, here + rng.randint(-BEFORE, AFTER)) for _ in range(GROUP)]
             group = [_proposal(keys, Person(number, *tenant)) for number in chosen]
+            with shared.groups.get_lock():
+                shared.groups.value += 1
             await _commit(database, tenant[0], group, numbers, shared)
             # on SQLite who writes without a break keeps all others out
             await asyncio.sleep(rng.uniform(0.0, PAUSE_S))
@@ -228,44 +238,70 @@ def _proposal(keys: TenantKeys, person: Person) -> Proposal:
 # --- who withdraws -------------------------------------------------------------------------------
 
 
-async def race(database: Database, tenant: tuple[UUID, str], races: int, shared: Shared) -> Figures:
-    """Withdraw one after the other, and look whether that held."""
-    figures, started = Figures(), time.monotonic()
-    reach = Reach.of(tenant[0])
-    before: dict[int, int] = {}
-    await database.write(reach, _adding([Person(n, *tenant) for n in range(AFTER)]))
-    for number in range(races):
-        if number % BATCH == 0:
-            await _look_again(database, reach, tenant, before, figures)
-            new = range(number + AFTER, number + AFTER + BATCH)
-            await database.write(reach, _adding([Person(n, *tenant) for n in new]))
-        person, kind = Person(number, *tenant), KINDS[number % len(KINDS)]
-        shared.now.value = number
-        before[number] = await database.write(reach, _withdrawing(person, kind))
-        figures.races[kind] += 1
-    shared.now.value = races + 10 * AFTER
-    await _look_again(database, reach, tenant, before, figures)
-    figures.seconds = time.monotonic() - started
-    figures.committed, figures.refused = shared.committed.value, shared.refused.value
-    return figures
+@dataclass
+class Racing:
+    """One process in which people withdraw, several at a time."""
+
+    database: Database
+    tenant: tuple[UUID, str]
+    shared: Shared
+    figures: Figures = field(default_factory=Figures)
+    #: of whom it is to be looked again: how many rows there were at the answer
+    _before: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def _reach(self) -> Reach:
+        return Reach.of(self.tenant[0])
+
+    async def add(self, numbers: range) -> None:
+        """People who may check in, and then withdraw."""
+        new = [Person(number, *self.tenant) for number in numbers]
+        await self.database.write(self._reach, _adding(new))
+
+    async def withdraw(self, numbers: range) -> None:
+        """Each in their turn, in so many lanes."""
+        left = iter(numbers)
+        await asyncio.gather(*(self._lane(left) for _ in range(LANES)))
+
+    async def _lane(self, left: Iterator[int]) -> None:
+        for number in left:
+            kind = KINDS[number % len(KINDS)]
+            self.shared.now.value = number
+            # else withdrawals outrun the check-ins that they are to race
+            while self.shared.groups.value < number // LANES:  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(0.0005)
+            self._before[number] = await self._withdraw(Person(number, *self.tenant), kind)
+            self.figures.races[kind] += 1
+
+    async def _withdraw(self, person: Person, kind: str) -> int:
+        """Until it is answered: it may wait too long for a lock, and say so."""
+        while True:
+            try:
+                return await self.database.write(self._reach, _withdrawing(person, kind))
+            except DatabaseUnavailable:
+                self.figures.again += 1
+
+    async def look_again(self, below: int) -> None:
+        """At those with lower numbers: nobody tries them any more."""
+        persons = [Person(number, *self.tenant) for number in self._before if number < below]
+        there = await self.database.read(self._reach, lambda c: [_rows(c, p) for p in persons])
+        for person, now in zip(persons, there, strict=True):
+            was = self._before.pop(person.number)
+            self.figures.rows += was
+            self.figures.raced += bool(was)
+            self.figures.rows_after += now - was
 
 
-async def _look_again(
-    database: Database,
-    reach: Reach,
-    tenant: tuple[UUID, str],
-    before: dict[int, int],
-    figures: Figures,
-) -> None:
-    # the last ones are still being tried: they are looked at with the next
-    last = max(before, default=0) - BEFORE if before else 0
-    persons = [Person(n, *tenant) for n in before if n < last or len(before) < BATCH]
-    there = await database.read(reach, lambda c: [_rows(c, person) for person in persons])
-    for person, now in zip(persons, there, strict=True):
-        was = before.pop(person.number)
-        figures.rows += was
-        figures.raced += bool(was)
-        figures.rows_after += now - was
+async def race(racing: Racing, races: int) -> None:
+    """So many withdrawals; the last of them are left to look at again."""
+    started = time.monotonic()
+    await racing.add(range(AFTER))
+    for first in range(0, races, BATCH):
+        numbers = range(first, min(first + BATCH, races))
+        await racing.add(range(first + AFTER, first + AFTER + BATCH))
+        await racing.withdraw(numbers)
+        await racing.look_again(first)
+    racing.figures.seconds = time.monotonic() - started
 
 
 def _rows(connection: Connection, person: Person) -> int:
@@ -352,7 +388,7 @@ def run(settings: Settings, races: int, seed: str) -> Figures:
     tenant = new.tenant.tenant_id, new.tenant.handle
     _make_keys(settings, tenant[0])
     processes = multiprocessing.get_context("spawn")
-    shared = Shared(*(processes.Value("q", 0) for _ in range(4)))
+    shared = Shared(*(processes.Value("q", 0) for _ in range(5)))
     writers = [
         processes.Process(target=write, args=(settings, tenant, shared, f"{seed}-{i}"))
         for i in range(WRITERS)
@@ -360,7 +396,7 @@ def run(settings: Settings, races: int, seed: str) -> Figures:
     for writer in writers:
         writer.start()
     try:
-        return asyncio.run(_race(settings, tenant, races, shared))
+        return asyncio.run(_race(settings, tenant, races, shared, writers))
     finally:
         shared.over.value = 1
         for writer in writers:
@@ -378,13 +414,25 @@ def _make_keys(settings: Settings, tenant_id: UUID) -> None:
 
 
 async def _race(
-    settings: Settings, tenant: tuple[UUID, str], races: int, shared: Shared
+    settings: Settings,
+    tenant: tuple[UUID, str],
+    races: int,
+    shared: Shared,
+    writers: Sequence[BaseProcess],
 ) -> Figures:
     database = deployment.database(settings)
+    racing = Racing(database, tenant, shared)
     try:
-        return await race(database, tenant, races, shared)
+        await race(racing, races)
+        shared.over.value = 1
+        for writer in writers:
+            await asyncio.to_thread(writer.join)
+        await racing.look_again(races)
     finally:
         await database.close()
+    racing.figures.committed = shared.committed.value
+    racing.figures.refused = shared.refused.value
+    return racing.figures
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 from litestar import Litestar
 from litestar.testing import TestClient
+from sqlalchemy import delete
 
 import postgres
 from doorstep_server import deployment
@@ -28,6 +29,7 @@ from doorstep_server.store import Connection, devices
 from doorstep_server.store.database import Database
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import OWNER, Reach
+from doorstep_server.store.schema import metadata
 
 T = TypeVar("T")
 
@@ -241,6 +243,7 @@ class World:
     services: Services
     client: TestClient[Litestar]
     first: Tenancy = field(init=False)
+    _tenants: list[Tenancy] = field(default_factory=list, init=False)
     #: kept open: on PostgreSQL to connect takes longer than what is then asked
     _owned: tuple[postgres.LoopThread, Database] | None = field(default=None, init=False)
 
@@ -250,7 +253,24 @@ class World:
             tenant.tenant_id,
             lambda c: deployment.add_tenant(c, self.services.keyring, tenant, self.clock.now),
         )
-        return Tenancy(self, new)
+        return self.settle(new)
+
+    def settle(self, new: NewTenant) -> Tenancy:
+        """Take in a tenant that is there."""
+        tenancy = Tenancy(self, new)
+        self._tenants.append(tenancy)
+        return tenancy
+
+    def begin_anew(self) -> None:
+        """Nothing is left of any tenant but what the server remembers; there is a new first one."""
+        self.owner(_empty)
+        for tenancy in self._tenants:
+            self.services.policies.forget(tenancy.tenant_id)
+        self._tenants.clear()
+        # by the address, which is everybody's here
+        self.services.enrollment_throttle._seen.clear()
+        self.clock.now = NOON
+        self.first = self.tenant("First")
 
     def write(self, tenant_id: UUID, function: Callable[[Connection], T]) -> T:
         """As another process would, naming one tenant."""
@@ -277,6 +297,12 @@ class World:
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a look into the database shows to whoever holds all of it."""
         return behind(self.settings, statement)
+
+
+def _empty(connection: Connection) -> None:
+    for table in reversed(metadata.sorted_tables):
+        if "tenant_id" in table.c:
+            connection.execute(delete(table))
 
 
 def behind(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
@@ -314,6 +340,6 @@ def opened(settings: Settings, new: NewTenant | None = None) -> Iterator[World]:
     with TestClient(app, raise_server_exceptions=False) as client:
         world = World(settings, clock, services, client)
         if new is not None:
-            world.first = Tenancy(world, new)
+            world.first = world.settle(new)
         with closing(world):
             yield world

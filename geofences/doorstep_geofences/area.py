@@ -22,7 +22,7 @@ across that meridian is near.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,10 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from .bounds import Bounds
+from .discs import Discs, inner_and_outer
 from .gaussian import FARTHEST_NODE, NODES
 from .geofence import Geofence
-from .outline import IN_VIEW_M, Outline, mass, masses
+from .outline import IN_VIEW_M, Mass, Outline, masses
 from .plane import Plane
 
 Floats = npt.NDArray[np.float64]
@@ -49,25 +50,16 @@ _FARTHEST_NODE = SCALE_SLACK * FARTHEST_NODE
 SAME_SCALE = 1.003
 
 
-class Near(NamedTuple):
-    """How near an area's edge must be to matter, each a number or an array."""
-
-    #: From inside: nearer than this and it is not clear that the device is inside, too.
-    clear_m: Any
-    #: From outside: farther than this and the device cannot be inside.
-    reach_m: Any
-
-
-class Standing(NamedTuple):
-    """How a fix stands to an area."""
-
-    covered: bool
-    #: The edge is within `clear_m` if covered, within `reach_m` if not.
-    near_edge: bool
-
-
 class Area(Protocol):
     """What judging asks of a shape."""
+
+    @property
+    def discs(self) -> Discs:
+        """What says of most places at once how they stand to this area."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether probabilities are worked out edge by edge, and not by trying places."""
 
     def covers(self, lon: float, lat: float) -> bool:
         """Whether a place is inside; the boundary is."""
@@ -78,18 +70,21 @@ class Area(Protocol):
     def distance_m(self, lon: float, lat: float) -> float:
         """How far the edge is: exactly from outside, at least so far from inside."""
 
-    def stands(self, lon: float, lat: float, near: Near) -> Standing:
-        """How one place stands to this area."""
+    def reaches(self, lon: float, lat: float, within_m: float) -> bool:
+        """Whether this area is so near to a place outside."""
 
-    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+    def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
         """As `probabilities` of one σ; and whether with every smaller σ it is known to be no less.
 
         That it is where all that matters is in view from the fix: the area is star-shaped, seen
-        from a millimetre around, too, so that rounding hides nothing.
+        from a millimetre around, too, so that rounding hides nothing. And `distance_m`.
         """
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
-        """Whether the inside is so probable, by a glance; then it is with every smaller σ, too."""
+        """Whether the inside of a covered place is so probable, by a glance.
+
+        Then it is with every smaller σ, too.
+        """
 
     def size_m2(self) -> float:
         """The area's area; of a grown polygon no less than that."""
@@ -108,12 +103,14 @@ def area_of(geofence: Geofence, tolerance_m: float) -> Area:
 class Disc:
     """All within a distance of a centre."""
 
-    __slots__ = ("_lat", "_lon", "_plane", "_radius_m")
+    __slots__ = ("_lat", "_lon", "_plane", "_radius_m", "discs", "is_exact")
 
     def __init__(self, center: tuple[float, float], radius_m: float) -> None:
         self._lon, self._lat = center
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
+        self.discs = Discs(center, self._plane, radius_m, radius_m, SCALE_SLACK * self.size_m2())
+        self.is_exact = False
 
     def covers(self, lon: float, lat: float) -> bool:
         return self._outside_m(lon, lat) <= 0.0
@@ -128,19 +125,16 @@ class Disc:
     def distance_m(self, lon: float, lat: float) -> float:
         return abs(self._outside_m(lon, lat))
 
-    def stands(self, lon: float, lat: float, near: Near) -> Standing:
-        outside_m = self._outside_m(lon, lat)
-        if outside_m <= 0.0:
-            return Standing(True, -outside_m <= near.clear_m)
-        return Standing(False, outside_m <= near.reach_m)
+    def reaches(self, lon: float, lat: float, within_m: float) -> bool:
+        return self._outside_m(lon, lat) <= within_m
 
-    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+    def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
-        return float(found), bool(self._outside_m(lon, lat) <= -IN_VIEW_M)
+        edge_m = -self._outside_m(lon, lat)
+        return Mass(float(found), edge_m >= IN_VIEW_M, edge_m)
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
-        del lon, lat, sigma_m, share
-        return False
+        return -self._outside_m(lon, lat) > _clear_m(sigma_m, share)
 
     def size_m2(self) -> float:
         return math.pi * self._radius_m**2
@@ -160,6 +154,7 @@ class PolygonArea:
         "_outline",
         "_plane",
         "_size_m2",
+        "discs",
         "edge",
         "fence",
         "is_exact",
@@ -180,7 +175,8 @@ class PolygonArea:
         )
         self.fence = shape
         #: In metres, east of the middle and north of the equator.
-        self.edge = shapely.transform(shape.boundary, self._to_plane)
+        flat = shapely.transform(shape, self._to_plane)
+        self.edge = flat.boundary
         at_middle = Plane.at(mid_lat)
         # Steiner's formula, which is exact for a convex fence.
         self._size_m2 = (
@@ -188,6 +184,7 @@ class PolygonArea:
             + self.edge.length * tolerance_m
             + math.pi * tolerance_m**2
         )
+        self.discs = self._discs(flat)
         self._outline: Outline | None = None
         self._edge_count = shapely.get_num_coordinates(shape)
         #: Whether probabilities are worked out edge by edge, and not by trying places.
@@ -197,6 +194,13 @@ class PolygonArea:
             and at_middle.lon_degree_m / self._plane.lon_degree_m <= SAME_SCALE
         )
         self._prepare()
+
+    def _discs(self, flat: Polygon | MultiPolygon) -> Discs:
+        east_m, north_m, inner_m, outer_m = inner_and_outer(flat)
+        plane = self._plane
+        center = self._mid_lon + east_m / plane.lon_degree_m, north_m / plane.lat_degree_m
+        reaching = inner_m + self.tolerance_m, outer_m + self.tolerance_m
+        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2)
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""
@@ -225,21 +229,20 @@ class PolygonArea:
             inside[~inside] = shapely.dwithin(self.edge, beside, self.tolerance_m)
         return np.asarray(inside.mean(axis=1))
 
-    def probability(self, lon: float, lat: float, sigma_m: float) -> tuple[float, bool]:
+    def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
         outline, place = self.outline, self._in_plane(lon, lat)
         if outline is not None and self.is_exact:
-            return mass(outline, *place, sigma_m)
+            return outline.mass(*place, sigma_m)
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
         reach_m = _FARTHEST_NODE * sigma_m + self.tolerance_m
-        return float(found), outline is not None and outline.is_in_view(*place, reach_m)
+        in_view = outline is not None and outline.is_in_view(*place, reach_m)
+        return Mass(float(found), in_view, self.distance_m(lon, lat))
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
         outline = self.outline
-        return (
-            outline is not None
-            and self.is_exact
-            and outline.holds(*self._in_plane(lon, lat), sigma_m, share)
-        )
+        if outline is None or not self.is_exact:
+            return self.distance_m(lon, lat) > _clear_m(sigma_m, share)
+        return outline.holds(*self._in_plane(lon, lat), sigma_m, share)
 
     @property
     def outline(self) -> Outline | None:
@@ -254,21 +257,14 @@ class PolygonArea:
             return to_fence_m + self.tolerance_m
         return abs(to_fence_m - self.tolerance_m)
 
-    def stands(self, lon: float, lat: float, near: Near) -> Standing:
-        lon = _turned(lon, self._mid_lon)
-        east_m = (lon - self._mid_lon) * self._plane.lon_degree_m
-        north_m = lat * self._plane.lat_degree_m
-        # both in one call: making points is what costs most here
-        in_degrees, in_metres = _points(np.array(((lon, lat), (east_m, north_m))))
-        # for a point, to intersect a polygon is to be covered by it
-        covered = self.fence.intersects(in_degrees)
-        if covered:
-            return Standing(True, self.edge.dwithin(in_metres, near.clear_m - self.tolerance_m))
+    def reaches(self, lon: float, lat: float, within_m: float) -> bool:
+        # the way to the centre crosses the edge before it comes to the inner disc
+        if self.discs.away_m(lon, lat) <= self.discs.inner_m + within_m:
+            return True
+        point = self._point(lon, lat)
         if self.tolerance_m == 0.0:
-            return Standing(False, self.edge.dwithin(in_metres, near.reach_m))
-        outside_m = self.edge.distance(in_metres) - self.tolerance_m
-        covered = outside_m <= 0.0
-        return Standing(covered, abs(outside_m) <= (near.clear_m if covered else near.reach_m))
+            return self.edge.dwithin(point, within_m)
+        return self.edge.distance(point) - self.tolerance_m <= within_m
 
     def size_m2(self) -> float:
         return self._size_m2
@@ -289,64 +285,32 @@ class PolygonArea:
         return (positions - (self._mid_lon, 0.0)) * scale
 
 
-def standings(areas: Sequence[Area], lon: Floats, lat: Floats, near: Near) -> list[Standing]:
-    """How each place stands to its own area; polygons are asked all at once."""
-    polygons = [i for i, area in enumerate(areas) if isinstance(area, PolygonArea)]
-    if len(polygons) == len(areas):
-        return _polygons_stand(areas, lon, lat, near)  # type: ignore[arg-type]
-    answers: dict[int, Standing] = {}
-    if polygons:
-        some: list[PolygonArea] = [areas[i] for i in polygons]  # type: ignore[misc]
-        theirs = Near(near.clear_m[polygons], near.reach_m[polygons])
-        found = _polygons_stand(some, lon[polygons], lat[polygons], theirs)
-        answers = dict(zip(polygons, found, strict=True))
-    each = zip(areas, lon.tolist(), lat.tolist(), map(Near, *near), strict=True)
-    return [answers.get(i) or area.stands(*place) for i, (area, *place) in enumerate(each)]
-
-
-def _polygons_stand(
-    areas: Sequence[PolygonArea], lon: Floats, lat: Floats, near: Near
-) -> list[Standing]:
-    fences, edges = _array([a.fence for a in areas]), _array([a.edge for a in areas])
-    middle, lon_degree_m, lat_degree_m, tolerance_m = np.array([a.scale for a in areas]).T
-    lon = _in_turn(lon, middle)
-    covered = shapely.intersects_xy(fences, lon, lat)
-    points: Shapes = shapely.points(  # type: ignore[assignment]
-        np.stack([(lon - middle) * lon_degree_m, lat * lat_degree_m], axis=1)
-    )
-    # Inside the fence the grown area's edge is farther by the tolerance, outside it is nearer.
-    near_m = np.where(covered, near.clear_m - tolerance_m, near.reach_m + tolerance_m)
-    near_edge = shapely.dwithin(edges, points, near_m)
-    beside = ~covered & (tolerance_m > 0.0)
-    if beside.any():
-        outside_m = shapely.distance(edges[beside], points[beside]) - tolerance_m[beside]
-        covered[beside] = outside_m <= 0.0
-        limit_m = np.where(outside_m <= 0.0, near.clear_m[beside], near.reach_m[beside])
-        near_edge[beside] = np.abs(outside_m) <= limit_m
-    return list(map(Standing, covered.tolist(), near_edge.tolist()))
+def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> list[bool]:
+    """Whether each area covers its own place; fences without tolerance are asked all at once."""
+    bare = [i for i, a in enumerate(areas) if isinstance(a, PolygonArea) and a.tolerance_m == 0.0]
+    some: list[PolygonArea] = [areas[i] for i in bare]  # type: ignore[misc]
+    fences, middle = _array([a.fence for a in some]), np.array([a.scale[0] for a in some])
+    inside: Bools = shapely.intersects_xy(fences, _in_turn(lon[bare], middle), lat[bare])
+    found = dict(zip(bare, inside.tolist(), strict=True))
+    each = enumerate(zip(areas, lon.tolist(), lat.tolist(), strict=True))
+    return [found[i] if i in found else area.covers(*place) for i, (area, *place) in each]
 
 
 def probabilities(
     areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats
-) -> tuple[Floats, Bools]:
+) -> list[Mass]:
     """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
-    found, in_view = np.empty(len(areas)), np.zeros(len(areas), dtype=bool)
-    by_outline = []
-    for i, area in enumerate(areas):
-        if isinstance(area, PolygonArea) and area.is_exact:
-            by_outline.append(i)
-        else:
-            place = float(lon[i]), float(lat[i])
-            found[i], in_view[i] = area.probability(*place, float(sigmas_m[i]))
-    if by_outline:
-        some: list[PolygonArea] = [areas[i] for i in by_outline]  # type: ignore[misc]
+    exact = [i for i, area in enumerate(areas) if area.is_exact]
+    some: list[PolygonArea] = [areas[i] for i in exact]  # type: ignore[misc]
+    found: dict[int, Mass] = {}
+    if some:
         middle, lon_degree_m, lat_degree_m, _ = np.array([a.scale for a in some]).T
-        east_m = (_in_turn(lon[by_outline], middle) - middle) * lon_degree_m
-        north_m = lat[by_outline] * lat_degree_m
+        east_m = (_in_turn(lon[exact], middle) - middle) * lon_degree_m
         outlines: list[Outline] = [a.outline for a in some]  # type: ignore[misc]
-        answers = masses(outlines, east_m, north_m, sigmas_m[by_outline])
-        found[by_outline], in_view[by_outline] = answers
-    return found, in_view
+        answers = masses(outlines, east_m, lat[exact] * lat_degree_m, sigmas_m[exact])
+        found = dict(zip(exact, map(Mass, *(each.tolist() for each in answers)), strict=True))
+    each = enumerate(zip(areas, lon.tolist(), lat.tolist(), sigmas_m.tolist(), strict=True))
+    return [found[i] if i in found else area.probability(*at) for i, (area, *at) in each]
 
 
 def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:
@@ -354,6 +318,11 @@ def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:
     plane = Plane.at(lat)
     east, north = sigmas_m[:, np.newaxis, np.newaxis].swapaxes(0, 1) * NODES[:, np.newaxis]
     return east / plane.lon_degree_m, north / plane.lat_degree_m
+
+
+def _clear_m(sigma_m: float, share: float) -> float:
+    """The radius of the disc around a place that alone holds so much of a Gaussian around it."""
+    return sigma_m * math.sqrt(-2.0 * math.log(1.0 - share))
 
 
 def _points(positions: Floats) -> list[shapely.Point]:

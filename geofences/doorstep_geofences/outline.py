@@ -14,7 +14,7 @@ from behind counted back, is what lies outside: for holes and several parts as w
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,135 +42,134 @@ _TAILS = np.array(
 class Outline:
     """The edges of a fence, in metres."""
 
-    __slots__ = ("lines", "sights")
+    __slots__ = ("sights",)
 
     def __init__(self, shape: Polygon | MultiPolygon, to_plane: Callable[[Floats], Floats]) -> None:
         polygons = shapely.get_parts(shapely.orient_polygons(shape))
         rings = [to_plane(shapely.get_coordinates(ring)) for ring in shapely.get_rings(polygons)]
         # from and to, the fence's inside to the left
-        ends = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
-        start, along = ends[:, 0], ends[:, 1] - ends[:, 0]
-        length = np.hypot(along[:, 0], along[:, 1])
-        along = along / length[:, np.newaxis]
-        inward = np.stack([-along[:, 1], along[:, 0]], axis=1)
-        # a place times these, and these added: how far on the inner side of each edge's line it
-        # is, how far along from the edge's start, and how far from there to its end
-        self.lines = np.column_stack(
+        ends = np.concatenate([np.stack([ring[:-1], ring[1:]]) for ring in rings], axis=1)
+        start, along = ends[0].T, (ends[1] - ends[0]).T
+        length = np.hypot(*along)
+        along = along / length
+        inward = np.stack([-along[1], along[0]])
+        back_m = -(along * start).sum(axis=0)
+        # of each edge, to be multiplied with a place's east and north and 1: how far on the inner
+        # side of its line the place is, how far along from its start, and how far on to its end
+        self.sights = np.stack(
             [
-                inward,
-                -(inward * start).sum(axis=1),
-                along,
-                -(along * start).sum(axis=1),
-                length,
+                np.stack([inward[0], along[0], -along[0]]),
+                np.stack([inward[1], along[1], -along[1]]),
+                np.stack([-(inward * start).sum(axis=0), back_m, length - back_m]),
             ]
         )
 
-        # the same of all edges, one after the other, for a place and 1
-        inwards, backs, lengths = self.lines[:, :3], self.lines[:, 3:6], self.lines[:, 6:]
-        onwards = np.column_stack([-backs[:, :2], lengths - backs[:, 2:]])
-        self.sights = np.concatenate([inwards, backs, onwards])
-
     def __len__(self) -> int:
-        return len(self.lines)
+        return self.sights.shape[2]
+
+    def seen_m(self, east_m: float, north_m: float) -> tuple[Floats, Floats]:
+        """The edges as a place inside sees them: how far inward, back and on, and how far away."""
+        seen = self._seen_m(east_m, north_m)
+        distances = _distances(seen)
+        upon = distances < IN_VIEW_M
+        if upon.any():
+            # known to be inside: a hair off the edge, rounding cannot say otherwise
+            east_step_m, north_step_m = 2.0 * IN_VIEW_M * self.sights[:2, 0, upon].sum(axis=1)
+            seen = self._seen_m(east_m + east_step_m, north_m + north_step_m)
+            distances = _distances(seen)
+        return seen, distances
+
+    def _seen_m(self, east_m: float, north_m: float) -> Floats:
+        place = np.array((east_m, north_m, 1.0))
+        seen: Floats = (place @ self.sights.reshape(3, -1)).reshape(3, -1)
+        return seen
 
     def is_in_view(self, east_m: float, north_m: float, within_m: float) -> bool:
         """Whether no edge so near is seen from behind, or almost."""
-        seen = (self.sights @ np.array((east_m, north_m, 1.0))).reshape(3, -1)
-        return bool(_from_behind(seen[0], seen[1], seen[2], IN_VIEW_M).min() > within_m)
+        seen = self._seen_m(east_m, north_m)
+        return bool(_from_behind(seen, _distances(seen), IN_VIEW_M).min() > within_m)
 
     def holds(self, east_m: float, north_m: float, sigma_m: float, share: float) -> bool:
         """Whether at least so much lies inside, by a glance: may be false where it is true.
 
         Whatever lies outside lies beyond the line of an edge that is seen from within.
         """
-        inward_m = self.sights[: len(self)] @ np.array((east_m, north_m, 1.0))
+        inward_m = np.array((east_m, north_m, 1.0)) @ self.sights[:, 0]
         steps = (inward_m * (_TAIL_STEPS_PER_SIGMA / sigma_m)).astype(np.int64)
         # of lines seen from behind, as unsigned, a number beyond all others
         beyond = _TAILS.take(np.minimum(steps.view(np.uint64), len(_TAILS) - 1))
         return bool(beyond.sum() <= 1.0 - share)
 
+    def mass(self, east_m: float, north_m: float, sigma_m: float) -> "Mass":
+        """What lies inside of a Gaussian around a place inside."""
+        seen, distances = self.seen_m(east_m, north_m)
+        behind_m = _from_behind(seen, distances, IN_VIEW_M).min()
+        outside = float(_hidden(seen / sigma_m).sum())
+        return Mass(1.0 - outside, bool(behind_m > _FARTHEST * sigma_m), float(distances.min()))
+
     def masses(self, east_m: float, north_m: float, sigmas_m: Floats) -> Floats:
-        """What lies inside of a Gaussian around a place inside, for each σ."""
-        seen = _seen([self], np.array([east_m]), np.array([north_m]))
-        hidden = _hidden(*(each / sigmas_m[:, np.newaxis] for each in seen.lengths_m))
-        return np.asarray(1.0 - hidden.sum(axis=1))
+        """The same for each σ."""
+        seen, _ = self.seen_m(east_m, north_m)
+        return np.asarray(1.0 - _hidden(seen[:, np.newaxis] / sigmas_m[:, np.newaxis]).sum(axis=1))
 
 
-def mass(outline: Outline, east_m: float, north_m: float, sigma_m: float) -> tuple[float, bool]:
-    """As `masses`, of one."""
-    seen = (outline.sights @ np.array((east_m, north_m, 1.0))) / sigma_m
-    inward, back, on = seen.reshape(3, -1)
-    in_view = True
-    if inward.min() * sigma_m < IN_VIEW_M:
-        nearest = float(_from_behind(inward, back, on, IN_VIEW_M / sigma_m).min())
-        if nearest * sigma_m < 2.0 * IN_VIEW_M:
-            [found], [in_view] = masses([outline], *np.array([[east_m], [north_m], [sigma_m]]))
-            return float(found), bool(in_view)
-        in_view = nearest > _FARTHEST
-    return 1.0 - float(_hidden(inward, back, on).sum()), in_view
+class Mass(NamedTuple):
+    """What lies inside of a Gaussian around a place that is inside; or arrays, of several."""
+
+    share: Any
+    #: Whether all of the outline that matters is in view from there: no edge so near is seen from
+    #: behind, or almost. Then, with a smaller σ, no less lies inside.
+    in_view: Any
+    #: How far the nearest edge is.
+    edge_m: Any
 
 
 def masses(
     outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats
-) -> tuple[Floats, Bools]:
-    """What lies inside each outline of the Gaussian around its own place, which is inside.
-
-    And whether all of the outline that matters is in view from there: no edge so near is seen
-    from behind, or almost. Then, with a smaller σ, no less lies inside.
-    """
-    seen, starts, counts = _seen(outlines, east_m, north_m)
-    sigma_m = np.repeat(sigmas_m, counts)
-    inward, back, on = (each / sigma_m for each in seen)
-    behind = _from_behind(inward, back, on, IN_VIEW_M / sigma_m)
-    in_view = np.minimum.reduceat(behind, starts) > _FARTHEST
-    return 1.0 - np.add.reduceat(_hidden(inward, back, on), starts), in_view
-
-
-def _from_behind(inward: Floats, back: Floats, on: Floats, hair: Floats | float) -> Floats:
-    """How far each edge is that is seen from behind, or almost; others are infinitely far."""
-    beside = np.maximum(0.0, -np.minimum(back, on))
-    return np.where(inward < hair, np.hypot(inward, beside), np.inf)
-
-
-class _Seen(NamedTuple):
-    """Edges as their places see them, one outline after the other."""
-
-    #: To each edge's line; along it back to the edge's start, and on to its end.
-    lengths_m: tuple[Floats, Floats, Floats]
-    #: Where each outline's edges begin, and how many they are.
-    starts: npt.NDArray[np.intp]
-    counts: npt.NDArray[np.intp]
-
-
-def _seen(outlines: Sequence[Outline], east_m: Floats, north_m: Floats) -> _Seen:
+) -> Mass:
+    """The mass in each outline, of its own place and σ."""
     counts = np.array([len(outline) for outline in outlines])
     starts = np.cumsum(counts) - counts
-    lines = np.concatenate([outline.lines for outline in outlines])
-    lengths_m = _lengths_m(lines, np.repeat(east_m, counts), np.repeat(north_m, counts))
-    inward_m, back_m, on_m = lengths_m
-    upon = (np.abs(inward_m) < IN_VIEW_M) & (back_m > -IN_VIEW_M) & (on_m > -IN_VIEW_M)
+    sights = np.concatenate([outline.sights for outline in outlines], axis=2)
+    east_m, north_m, sigma_m = np.repeat([east_m, north_m, sigmas_m], counts, axis=1)
+    seen = _seen(sights, east_m, north_m)
+    distances = _distances(seen)
+    upon = distances < IN_VIEW_M
     if upon.any():
-        # known to be inside: a hair off the edge, rounding cannot say otherwise
-        step_m = 2.0 * IN_VIEW_M * upon[:, np.newaxis] * lines[:, :2]
-        east_step_m, north_step_m = np.add.reduceat(step_m, starts).T
-        lengths_m = _lengths_m(
-            lines,
-            np.repeat(east_m + east_step_m, counts),
-            np.repeat(north_m + north_step_m, counts),
-        )
-    return _Seen(lengths_m, starts, counts)
+        # as in `seen_m`
+        steps_m = np.add.reduceat(2.0 * IN_VIEW_M * upon * sights[:2, 0], starts, axis=1)
+        east_step_m, north_step_m = np.repeat(steps_m, counts, axis=1)
+        seen = _seen(sights, east_m + east_step_m, north_m + north_step_m)
+        distances = _distances(seen)
+    behind_m = np.minimum.reduceat(_from_behind(seen, distances, IN_VIEW_M), starts)
+    outside = np.add.reduceat(_hidden(seen / sigma_m), starts)
+    edge_m = np.minimum.reduceat(distances, starts)
+    return Mass(1.0 - outside, behind_m > _FARTHEST * sigmas_m, edge_m)
 
 
-def _lengths_m(lines: Floats, east_m: Floats, north_m: Floats) -> tuple[Floats, Floats, Floats]:
-    inward_m = lines[:, 0] * east_m + lines[:, 1] * north_m + lines[:, 2]
-    back_m = lines[:, 3] * east_m + lines[:, 4] * north_m + lines[:, 5]
-    return inward_m, back_m, lines[:, 6] - back_m
+def _seen(sights: Floats, east_m: Floats, north_m: Floats) -> Floats:
+    seen: Floats = sights[0] * east_m + sights[1] * north_m + sights[2]
+    return seen
 
 
-def _hidden(inward: Floats, back: Floats, on: Floats) -> Floats:
+def _distances(seen: Floats) -> Floats:
+    """How far each edge is."""
+    inward, back, on = seen
+    distances: Floats = np.hypot(inward, np.minimum(np.minimum(back, on), 0.0))
+    return distances
+
+
+def _from_behind(seen: Floats, distances: Floats, hair: float) -> Floats:
+    """How far each edge is that is seen from behind, or almost; others are infinitely far."""
+    return np.where(seen[0] < hair, distances, np.inf)
+
+
+def _hidden(seen: Floats) -> Floats:
     """What each edge hides; lengths in σ. Less than nothing where the edge is seen from behind."""
+    inward = seen[0]
     height = np.minimum(np.abs(inward), _FARTHEST)
-    hidden: Floats = _owens_t(height, np.stack([back, on])).sum(axis=0) * np.sign(inward)
+    from_start, from_end = _owens_t(height, seen[1:])
+    hidden: Floats = (from_start + from_end) * np.sign(inward)
     return hidden
 
 

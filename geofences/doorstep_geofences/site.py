@@ -36,6 +36,8 @@ class Site:
     #: For whom and what check-ins are taken; empty: for everyone, and for everything.
     groups: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
+    #: Since which version of the whole set of sites it is as it is.
+    since: int = 0
     _area: Area | None = field(default=None, init=False, repr=False)
     _bounds: Bounds | None = field(default=None, init=False, repr=False)
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import chain, islice, starmap
+from itertools import chain, compress, islice, starmap
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from .area import Near, Standing, standings
-from .assurance import Covered, assured, worst_probabilities, worst_rung_m, worst_rungs_m
+from .area import covered
+from .assurance import Covered, assured, probabilities_of, worst_rung_m
 from .clock import Freshness
 from .fix import Fix
 from .gaussian import PLAUSIBLE_ACCURACIES, accuracies_to_clear
@@ -199,44 +199,66 @@ def _is_open(question: Question, site: Site) -> bool:
 
 def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
     """What each fix, within the site's cap, says of being there."""
-    standing = _standings(fixes) if len(fixes) >= _FEW else list(starmap(_standing, fixes))
-    doubtful = [i for i, (covered, near_edge) in enumerate(standing) if covered and near_edge]
-    reasons = [_REASONS[each] for each in standing]
-    if doubtful:
-        answers = assured([_covered(*fixes[i]) for i in doubtful])
-        for i, is_assured in zip(doubtful, answers, strict=True):
-            reasons[i] = Reason.INSIDE if is_assured else Reason.NEAR_BOUNDARY
-    return reasons
+    reasons = list(starmap(_reason_at_a_glance, fixes))
+    unclear = [i for i, reason in enumerate(reasons) if reason is None]
+    if unclear:
+        answers = _reasons_by_the_edge([fixes[i] for i in unclear])
+        for i, reason in zip(unclear, answers, strict=True):
+            reasons[i] = reason
+    return reasons  # type: ignore[return-value]
 
 
-#: What a standing says; of one that is covered and near the edge, until it is assured.
-_REASONS = {
-    Standing(covered=True, near_edge=False): Reason.INSIDE,
-    Standing(covered=True, near_edge=True): Reason.NEAR_BOUNDARY,
-    Standing(covered=False, near_edge=True): Reason.NEAR_BOUNDARY,
-    Standing(covered=False, near_edge=False): Reason.OUTSIDE,
-}
+def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
+    """What one distance says, to the centre of the site's discs, if that is enough.
 
-
-def _standing(fix: Fix, site: Site) -> Standing:
+    Inside, if no edge is so near that the device might be beyond it; outside, if it is beyond reach.
+    And where the site is so small that no fix of that accuracy is assured, whatever is within reach
+    is near its boundary, on either side.
+    """
     accuracy_m = _known_accuracy_m(fix)
+    discs = site.area.discs
+    away_m = discs.away_m(fix.lon, fix.lat)
     # what clears the worst rung so clears them all
     clear_m = accuracies_to_clear(site.assurance) * worst_rung_m(accuracy_m)
-    return site.area.stands(fix.lon, fix.lat, Near(clear_m, PLAUSIBLE_ACCURACIES * accuracy_m))
+    if away_m + clear_m <= discs.inner_m:
+        return Reason.INSIDE
+    reach_m = PLAUSIBLE_ACCURACIES * accuracy_m
+    if away_m > discs.outer_m + reach_m:
+        return Reason.OUTSIDE
+    if clear_m > discs.size_m and away_m <= discs.inner_m + reach_m:
+        return Reason.NEAR_BOUNDARY
+    return None
 
 
-def _standings(fixes: Sequence[tuple[Fix, Site]]) -> list[Standing]:
-    """As `_standing`, all at once."""
-    lon, lat, accuracy_m, to_clear = np.array(
-        [(f.lon, f.lat, f.accuracy_m, accuracies_to_clear(s.assurance)) for f, s in fixes]
-    ).T
-    clear_m = to_clear * worst_rungs_m(accuracy_m)
-    areas = [site.area for _, site in fixes]
-    return standings(areas, lon, lat, Near(clear_m, PLAUSIBLE_ACCURACIES * accuracy_m))
+def _reasons_by_the_edge(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
+    """Covered: inside if assured, else too near. Not covered: outside if it is beyond reach."""
+    is_covered = _are_covered(fixes)
+    answers = iter(assured([_covered(*each) for each in compress(fixes, is_covered)]))
+    return [
+        _OF_COVERED[next(answers)] if covers else _reason_outside(*each)
+        for each, covers in zip(fixes, is_covered, strict=True)
+    ]
+
+
+_OF_COVERED = {True: Reason.INSIDE, False: Reason.NEAR_BOUNDARY}
+
+
+def _reason_outside(fix: Fix, site: Site) -> Reason:
+    reach_m = PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix)
+    is_near = site.area.reaches(fix.lon, fix.lat, reach_m)
+    return Reason.NEAR_BOUNDARY if is_near else Reason.OUTSIDE
+
+
+def _are_covered(fixes: Sequence[tuple[Fix, Site]]) -> list[bool]:
+    if len(fixes) < _FEW:
+        return [site.area.covers(fix.lon, fix.lat) for fix, site in fixes]
+    lon, lat = np.array([(fix.lon, fix.lat) for fix, _ in fixes]).T
+    return covered([site.area for _, site in fixes], lon, lat)
 
 
 def _covered(fix: Fix, site: Site) -> Covered:
-    return Covered(site.area, fix.lon, fix.lat, _known_accuracy_m(fix), site.assurance)
+    worst_m = worst_rung_m(_known_accuracy_m(fix))
+    return Covered(site.area, fix.lon, fix.lat, worst_m, site.assurance)
 
 
 def _known_accuracy_m(fix: Fix) -> float:
@@ -316,6 +338,6 @@ def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
     """The most probable site; of equals (a shop in a mall) the smallest; then the first."""
     if len(sites) == 1:
         return sites[0]
-    found = worst_probabilities([_covered(fix, site) for site in sites])
+    found = probabilities_of([_covered(fix, site) for site in sites])
     by_preference = zip(found, sites, strict=True)
-    return min(by_preference, key=lambda each: (-each[0].value, each[1].area.size_m2()))[1]
+    return min(by_preference, key=lambda each: (-each[0].share, each[1].area.size_m2()))[1]

@@ -11,18 +11,21 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     Feature,
     ListedCheckIn,
     PermissionStatus,
     Purpose,
+    Restrictions,
     Stored,
     Tenant,
 )
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._client import Client
 from doorstep._endpoints import PermissionState
 from doorstep._errors import (
     ApiError,
+    BundleOutdated,
     ConnectFailed,
     ConnectionLost,
     DeviceRevoked,
@@ -33,6 +36,8 @@ from doorstep._errors import (
     NotEnrolled,
     NotFound,
     NoTrustStore,
+    OutboxFull,
+    OutboxUnusable,
     PermissionUnknown,
     PermissionWithdrawn,
     RateLimited,
@@ -43,10 +48,19 @@ from doorstep._errors import (
     TransportError,
     Unauthorized,
     UnexpectedAnswer,
+    Unsealable,
     UntrustedServer,
 )
 from doorstep._fix import Fix
 from doorstep._ids import check_in_id
+from doorstep._location import (
+    Imprecise,
+    LocationError,
+    LocationProvider,
+    Mocked,
+    Stale,
+    Unavailable,
+)
 from doorstep._retry import Retry, Timeout
 from doorstep._transport import AsyncTransport, Transport
 from doorstep._version import __version__
@@ -54,8 +68,14 @@ from doorstep._wire import Request, Response
 
 if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
+    from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
+    from doorstep._outbox import Outbox
+    from doorstep._sealing import Sealer
+    from doorstep._session import Session
     from doorstep._threads import ThreadedTransport
+    from doorstep._ticket import Ticket
+    from doorstep._tickets import TicketStatus
 
 __all__ = [
     "Action",
@@ -63,6 +83,8 @@ __all__ = [
     "AsyncClient",
     "AsyncTransport",
     "BatchResult",
+    "Bundle",
+    "BundleOutdated",
     "CheckIn",
     "Client",
     "ConnectFailed",
@@ -72,17 +94,26 @@ __all__ = [
     "DeviceStatus",
     "DoorstepError",
     "Enrollment",
+    "Erasure",
     "Feature",
     "Fix",
     "HTTPTransport",
     "IdReused",
+    "Imprecise",
     "Invalid",
+    "JudgedCheckIn",
     "ListedCheckIn",
+    "LocationError",
+    "LocationProvider",
+    "Mocked",
     "NewCheckIn",
     "NoTrustStore",
     "NotAllowed",
     "NotEnrolled",
     "NotFound",
+    "Outbox",
+    "OutboxFull",
+    "OutboxUnusable",
     "PermissionState",
     "PermissionStatus",
     "PermissionUnknown",
@@ -92,28 +123,42 @@ __all__ = [
     "Redirected",
     "Request",
     "Response",
+    "Restrictions",
     "Retry",
+    "Sealer",
     "ServerError",
+    "Session",
+    "Stale",
     "Stored",
     "Tenant",
     "ThreadedTransport",
+    "Ticket",
+    "TicketStatus",
     "TimedOut",
     "Timeout",
     "TooOld",
     "Transport",
     "TransportError",
     "Unauthorized",
+    "Unavailable",
     "UnexpectedAnswer",
+    "Unsealable",
     "UntrustedServer",
     "__version__",
     "check_in_id",
 ]
 
-#: loaded on first use: they bring ssl, http.client and asyncio, which are slow to import
+#: loaded on first use: they bring ssl, http.client, asyncio and sqlite3, which are slow to import
 _LATE = {
     "AsyncClient": "doorstep._async_client",
+    "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
+    "Outbox": "doorstep._outbox",
+    "Sealer": "doorstep._sealing",
+    "Session": "doorstep._session",
     "ThreadedTransport": "doorstep._threads",
+    "Ticket": "doorstep._ticket",
+    "TicketStatus": "doorstep._tickets",
 }
 
 

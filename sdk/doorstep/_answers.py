@@ -27,6 +27,8 @@ class Purpose(Value):
     retention_days: int
     max_age_s: int
     requires_consent: bool
+    #: "server", or "device": then check in with `create_judged`, which sends no position
+    judged_by: str = "server"
 
 
 class Feature(Value):
@@ -129,6 +131,27 @@ class ListedCheckIn(Value):
     evidence: str | None
     level: str
     expires_on: date | None
+
+
+class Restrictions(Value):
+    """For what nothing of the person is processed until they say otherwise."""
+
+    #: names of purposes
+    purposes: tuple[str, ...] = ()
+    #: whatever the purpose
+    wholly: bool = False
+
+
+class Erasure(Value):
+    """The erasure of everything that is known of the person. Keep the code: it gets the receipt."""
+
+    _hidden: ClassVar[frozenset[str]] = frozenset({"code", "receipt"})
+
+    code: str
+    #: in_progress or done
+    status: str
+    #: a JWS (EdDSA) that says what was removed, and what may still be where; None until it is done
+    receipt: str | None
 
 
 class DeviceInfo(Value):

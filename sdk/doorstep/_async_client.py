@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
@@ -13,15 +13,18 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     ListedCheckIn,
     PermissionStatus,
+    Restrictions,
 )
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, Judging, NewCheckIn
 from doorstep._clock import SYSTEM, System
 from doorstep._core import Core, Flow, Outcome, Pause, Send
 from doorstep._endpoints import PermissionState
 from doorstep._errors import TransportError
 from doorstep._fix import Fix
+from doorstep._ids import check_in_id, parse_check_in_id
 from doorstep._known import Known
 from doorstep._retry import DEFAULT_RETRY, DEFAULT_TIMEOUT, Retry, Timeout
 from doorstep._threads import ThreadedTransport
@@ -30,6 +33,8 @@ from doorstep._value import Unpicklable
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from doorstep._bundle import Bundle
 
 T = TypeVar("T")
 
@@ -72,10 +77,12 @@ class AsyncClient(Unpicklable):
         self._own: ThreadedTransport | None = None
         if transport is None:
             transport = self._own = ThreadedTransport.over_http()
-        runner = AsyncRunner(core, transport, self._sleep)
-        self.check_ins = AsyncCheckIns(runner)
-        self.device = AsyncDevice(runner)
-        self.permission = AsyncPermission(runner)
+        self._runner = AsyncRunner(core, transport, self._sleep)
+        self.check_ins = AsyncCheckIns(self._runner)
+        self.device = AsyncDevice(self._runner)
+        self.permission = AsyncPermission(self._runner)
+        self.privacy = AsyncPrivacy(self._runner)
+        self.sites = AsyncSites(self._runner)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -122,7 +129,34 @@ class AsyncCheckIns:
         )
         return await self._runner.run(self._runner.core.create_check_in(new))
 
-    async def create_batch(self, check_ins: Sequence[NewCheckIn]) -> tuple[BatchResult, ...]:
+    async def create_judged(
+        self,
+        *,
+        purpose: str,
+        fix: Fix,
+        site_id: str | UUID | None = None,
+        action: Action | None = None,
+        id: str | UUID | None = None,  # noqa: A002 (the wire's word)
+        permission_epoch: int | None = None,
+    ) -> CheckIn:
+        """Check in for a purpose that devices judge for: the position does not leave this device.
+
+        It is judged by `sites.bundle()`, which is fetched when there is none yet, when the one at
+        hand does not accept the position, and when the server says that a site has changed.
+        """
+        judging = Judging(
+            purpose=purpose,
+            fix=fix,
+            site_id=None if site_id is None else str(site_id),
+            action=action,
+            id=check_in_id() if id is None else parse_check_in_id(id),
+            permission_epoch=permission_epoch,
+        )
+        return await self._runner.run(self._runner.core.create_judged(judging))
+
+    async def create_batch(
+        self, check_ins: Sequence[NewCheckIn | JudgedCheckIn]
+    ) -> tuple[BatchResult, ...]:
         """Send up to 500 check-ins: each gets an answer of its own, in the same order.
 
         An item's error is a value, not raised. Pass the same objects again to repeat it.
@@ -139,6 +173,55 @@ class AsyncCheckIns:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+
+class AsyncSites:
+    """The sites where the person may check in."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    async def bundle(self) -> Bundle:
+        """The sites for purposes that devices judge for. Asking again costs little."""
+        return await self._runner.run(self._runner.core.bundle())
+
+    async def use(self, bundle: Bundle) -> None:
+        """Judge by a bundle that the app kept, until a newer one is fetched."""
+        self._runner.core.use_bundle(bundle)
+
+
+class AsyncPrivacy:
+    """The person's own rights, as far as the server serves them."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    async def restrictions(self) -> Restrictions:
+        """For what nothing of the person is processed now."""
+        return await self._runner.run(self._runner.core.restrictions())
+
+    async def restrict(self, *, purposes: Sequence[str] = (), wholly: bool = False) -> Restrictions:
+        """Restrict what is processed of the person, or object to it, from all their devices.
+
+        It takes the place of what was restricted before: without arguments, nothing is.
+        """
+        wanted = Restrictions(purposes=tuple(purposes), wholly=wholly)
+        return await self._runner.run(self._runner.core.restrict(wanted))
+
+    async def erase(self) -> Erasure:
+        """Erase everything that is known of the person. The token ends: keep the answer's `code`.
+
+        When the answer was lost, the next call raises `Unauthorized`: it was done.
+        """
+        return await self._runner.run(self._runner.core.erase())
+
+    async def erasure(self, code: str) -> Erasure:
+        """How far an erasure is, and the signed receipt when it is done. It needs no token."""
+        return await self._runner.run(self._runner.core.erasure(code))
+
+    async def signing_keys(self) -> tuple[Mapping[str, str], ...]:
+        """The public keys (JWK, Ed25519) that receipts are checked with."""
+        return await self._runner.run(self._runner.core.signing_keys())
 
 
 class AsyncDevice:
@@ -202,7 +285,7 @@ class AsyncRunner:
         self, core: Core, transport: AsyncTransport, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self.core = core
-        self._transport = transport
+        self.transport = transport
         self._sleep = sleep
 
     async def run(self, flow: Flow[T]) -> T:
@@ -220,6 +303,6 @@ class AsyncRunner:
             await self._sleep(step.seconds)
             return None
         try:
-            return await self._transport.send(step.request, timeout=step.timeout)
+            return await self.transport.send(step.request, timeout=step.timeout)
         except TransportError as error:
             return error

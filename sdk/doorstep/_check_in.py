@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from doorstep._clock import Moment, elapsed_between_s
 from doorstep._fix import Fix
 from doorstep._ids import check_in_id, parse_check_in_id
 from doorstep._value import Unpicklable, Value
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from doorstep._bundle import Bundle
 
 Action = Literal["in", "out"]
 
@@ -66,3 +70,52 @@ def _is_name(value: object) -> bool:
 
 def _is_epoch(value: object) -> bool:
     return value is None or (isinstance(value, int) and value >= 0)
+
+
+class Judging(Unpicklable, Value):
+    """A check-in that is to be judged here: the fix goes nowhere else."""
+
+    purpose: str
+    fix: Fix
+    site_id: str | None
+    action: Action | None
+    id: str
+    permission_epoch: int | None
+
+    def by(self, bundle: Bundle) -> JudgedCheckIn:
+        """The check-in that it becomes."""
+        return bundle.judge(
+            purpose=self.purpose,
+            fix=self.fix,
+            site_id=self.site_id,
+            action=self.action,
+            id=self.id,
+            permission_epoch=self.permission_epoch,
+        )
+
+
+class JudgedCheckIn(Unpicklable, Value):
+    """A check-in that this device judged: it has no slot for a position.
+
+    `Bundle.judge` makes it. Send the same object again to repeat it safely.
+    """
+
+    _hidden: ClassVar[frozenset[str]] = frozenset({"site_id"})
+
+    purpose: str
+    #: the claimed site, or the one that was found
+    site_id: str | None
+    action: Action | None
+    id: str
+    #: accepted, uncertain or rejected, as far as the device can tell
+    outcome: str
+    reason: str
+    captured_at: datetime
+    #: the reading of a clock that nobody sets, taken with the position
+    elapsed_s: float | None
+    bundle_version: int
+    permission_epoch: int | None
+
+    def age_s(self, now: Moment) -> float | None:
+        """How old the position was made; None without a reading, or after a reboot."""
+        return elapsed_between_s(self.elapsed_s, now)

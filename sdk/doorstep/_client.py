@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
@@ -13,15 +13,18 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     ListedCheckIn,
     PermissionStatus,
+    Restrictions,
 )
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, Judging, NewCheckIn
 from doorstep._clock import SYSTEM, System
 from doorstep._core import Core, Flow, Outcome, Pause, Send
 from doorstep._endpoints import PermissionState
 from doorstep._errors import TransportError
 from doorstep._fix import Fix
+from doorstep._ids import check_in_id, parse_check_in_id
 from doorstep._known import Known
 from doorstep._retry import DEFAULT_RETRY, DEFAULT_TIMEOUT, Retry, Timeout
 from doorstep._transport import Transport
@@ -30,6 +33,7 @@ from doorstep._value import Unpicklable
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
 
 T = TypeVar("T")
@@ -73,10 +77,12 @@ class Client(Unpicklable):
         self._own: HTTPTransport | None = None
         if transport is None:
             transport = self._own = _own_transport()
-        runner = Runner(core, transport, self._sleep)
-        self.check_ins = CheckIns(runner)
-        self.device = Device(runner)
-        self.permission = Permission(runner)
+        self._runner = Runner(core, transport, self._sleep)
+        self.check_ins = CheckIns(self._runner)
+        self.device = Device(self._runner)
+        self.permission = Permission(self._runner)
+        self.privacy = Privacy(self._runner)
+        self.sites = Sites(self._runner)
 
     def close(self) -> None:
         """Close the connections."""
@@ -123,7 +129,34 @@ class CheckIns:
         )
         return self._runner.run(self._runner.core.create_check_in(new))
 
-    def create_batch(self, check_ins: Sequence[NewCheckIn]) -> tuple[BatchResult, ...]:
+    def create_judged(
+        self,
+        *,
+        purpose: str,
+        fix: Fix,
+        site_id: str | UUID | None = None,
+        action: Action | None = None,
+        id: str | UUID | None = None,  # noqa: A002 (the wire's word)
+        permission_epoch: int | None = None,
+    ) -> CheckIn:
+        """Check in for a purpose that devices judge for: the position does not leave this device.
+
+        It is judged by `sites.bundle()`, which is fetched when there is none yet, when the one at
+        hand does not accept the position, and when the server says that a site has changed.
+        """
+        judging = Judging(
+            purpose=purpose,
+            fix=fix,
+            site_id=None if site_id is None else str(site_id),
+            action=action,
+            id=check_in_id() if id is None else parse_check_in_id(id),
+            permission_epoch=permission_epoch,
+        )
+        return self._runner.run(self._runner.core.create_judged(judging))
+
+    def create_batch(
+        self, check_ins: Sequence[NewCheckIn | JudgedCheckIn]
+    ) -> tuple[BatchResult, ...]:
         """Send up to 500 check-ins: each gets an answer of its own, in the same order.
 
         An item's error is a value, not raised. Pass the same objects again to repeat it.
@@ -139,6 +172,55 @@ class CheckIns:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+
+class Sites:
+    """The sites where the person may check in."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def bundle(self) -> Bundle:
+        """The sites for purposes that devices judge for. Asking again costs little."""
+        return self._runner.run(self._runner.core.bundle())
+
+    def use(self, bundle: Bundle) -> None:
+        """Judge by a bundle that the app kept, until a newer one is fetched."""
+        self._runner.core.use_bundle(bundle)
+
+
+class Privacy:
+    """The person's own rights, as far as the server serves them."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def restrictions(self) -> Restrictions:
+        """For what nothing of the person is processed now."""
+        return self._runner.run(self._runner.core.restrictions())
+
+    def restrict(self, *, purposes: Sequence[str] = (), wholly: bool = False) -> Restrictions:
+        """Restrict what is processed of the person, or object to it, from all their devices.
+
+        It takes the place of what was restricted before: without arguments, nothing is.
+        """
+        wanted = Restrictions(purposes=tuple(purposes), wholly=wholly)
+        return self._runner.run(self._runner.core.restrict(wanted))
+
+    def erase(self) -> Erasure:
+        """Erase everything that is known of the person. The token ends: keep the answer's `code`.
+
+        When the answer was lost, the next call raises `Unauthorized`: it was done.
+        """
+        return self._runner.run(self._runner.core.erase())
+
+    def erasure(self, code: str) -> Erasure:
+        """How far an erasure is, and the signed receipt when it is done. It needs no token."""
+        return self._runner.run(self._runner.core.erasure(code))
+
+    def signing_keys(self) -> tuple[Mapping[str, str], ...]:
+        """The public keys (JWK, Ed25519) that receipts are checked with."""
+        return self._runner.run(self._runner.core.signing_keys())
 
 
 class Device:
@@ -198,7 +280,7 @@ class Runner:
 
     def __init__(self, core: Core, transport: Transport, sleep: Callable[[float], None]) -> None:
         self.core = core
-        self._transport = transport
+        self.transport = transport
         self._sleep = sleep
 
     def run(self, flow: Flow[T]) -> T:
@@ -216,7 +298,7 @@ class Runner:
             self._sleep(step.seconds)
             return None
         try:
-            return self._transport.send(step.request, timeout=step.timeout)
+            return self.transport.send(step.request, timeout=step.timeout)
         except TransportError as error:
             return error
 

@@ -7,9 +7,9 @@ response or the transport's error, and returns the result. The shells run flows,
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from doorstep import _endpoints as endpoints
 from doorstep._answers import (
@@ -18,19 +18,30 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     PermissionStatus,
+    Restrictions,
 )
-from doorstep._check_in import NewCheckIn
+from doorstep._check_in import JudgedCheckIn, Judging, NewCheckIn
 from doorstep._clock import Moment, System
 from doorstep._endpoints import Call, Page, PermissionState
-from doorstep._errors import ApiError, DoorstepError, TransportError
+from doorstep._errors import (
+    ApiError,
+    BundleOutdated,
+    DoorstepError,
+    TransportError,
+    UnexpectedAnswer,
+)
 from doorstep._ids import random_id
-from doorstep._known import Known
-from doorstep._refusals import is_success, refusal, unexpected
+from doorstep._known import Known, Who
+from doorstep._refusals import refusal, unexpected
 from doorstep._retry import Budget, Retry, Timeout, backoff_s, should_retry
 from doorstep._value import Value
 from doorstep._version import __version__
 from doorstep._wire import Document, Mismatch, Request, Response, to_json
+
+if TYPE_CHECKING:
+    from doorstep._bundle import Bundle
 
 T = TypeVar("T")
 
@@ -79,6 +90,30 @@ class Core:
         self._retry = retry
         self._budget = Budget(retry)
 
+    @property
+    def known(self) -> Known:
+        return self._known
+
+    @property
+    def system(self) -> System:
+        return self._system
+
+    def pinned(self) -> Core:
+        """This client as it is now: the same token whatever comes, and each call sent once.
+
+        What is sent by it is sent as the one who is signed in now. Its caller decides about the
+        next attempt, and takes over what it learned (`Known.take`). Raises `NotEnrolled`.
+        """
+        core = object.__new__(Core)
+        core.__dict__.update(self.__dict__)
+        core._known = self._known.snapshot()
+        core._retry = Retry(attempts=1)
+        return core
+
+    def who(self) -> Who:
+        """Whose client this is. Raises `NotEnrolled`."""
+        return self._known.who(self.base_url)
+
     def enroll(
         self, code: str, installation_id: str | None, device: DeviceInfo | None
     ) -> Flow[Enrollment]:
@@ -114,15 +149,76 @@ class Core:
         self._known.reported(status)
         return status
 
-    def create_check_in(self, new: NewCheckIn) -> Flow[CheckIn]:
+    def create_check_in(self, new: NewCheckIn | JudgedCheckIn) -> Flow[CheckIn]:
+        self._keep_on_device([new])
         return self._exchange(endpoints.create_check_in(new, self._known.epoch))
 
-    def create_check_ins(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
+    def create_check_ins(
+        self, new: Sequence[NewCheckIn | JudgedCheckIn]
+    ) -> Flow[tuple[BatchResult, ...]]:
+        self._keep_on_device(new)
         if len(new) > MAX_BATCH:
             raise ValueError(f"a batch holds at most {MAX_BATCH} check-ins: send them in parts")
         if not new:
             return ()
         return (yield from self._exchange(endpoints.create_check_ins(new, self._known.epoch)))
+
+    def _keep_on_device(self, new: Sequence[NewCheckIn | JudgedCheckIn]) -> None:
+        """Refuse to send a position for a purpose that is known to be judged by devices."""
+        for one in new:
+            if isinstance(one, NewCheckIn) and self._known.judge_of(one.purpose) == "device":
+                raise ValueError(
+                    "devices judge for this purpose, and its positions are not sent: use "
+                    "check_ins.create_judged"
+                )
+
+    def create_judged(self, asked: Judging) -> Flow[CheckIn]:
+        """Judge by the bundle at hand, and send that; by a fresh one where that may say more."""
+        bundle = self._known.bundle
+        judged = None if bundle is None else asked.by(bundle)
+        if judged is None or judged.outcome != "accepted":
+            judged = asked.by((yield from self.bundle()))
+        try:
+            return (yield from self.create_check_in(judged))
+        except BundleOutdated:
+            pass
+        return (yield from self.create_check_in(asked.by((yield from self.bundle()))))
+
+    def bundle(self) -> Flow[Bundle]:
+        """The bundle as it is now; it is kept, and asked for again by its hash."""
+        from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
+
+        known = self._known.bundle
+        content = yield from self._exchange(
+            endpoints.fetch_bundle(None if known is None else known.sha256)
+        )
+        if content is not None or known is None:
+            known = self._known.bundle = _readable(Bundle, content)
+        return known
+
+    def use_bundle(self, bundle: Bundle) -> None:
+        self._known.bundle = bundle
+
+    def restrictions(self) -> Flow[Restrictions]:
+        return self._exchange(endpoints.restrictions())
+
+    def restrict(self, wanted: Restrictions) -> Flow[Restrictions]:
+        return self._exchange(endpoints.restrict(wanted))
+
+    def erase(self) -> Flow[Erasure]:
+        code = yield from self._exchange(endpoints.erase())
+        self._known.erased()
+        return Erasure(code=code, status="in_progress", receipt=None)
+
+    def erasure(self, code: str) -> Flow[Erasure]:
+        return self._exchange(endpoints.erasure_status(code))
+
+    def signing_keys(self) -> Flow[tuple[Mapping[str, str], ...]]:
+        return self._exchange(endpoints.signing_keys())
+
+    def send_stored(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
+        """Send check-ins of another time: the epoch of now says nothing about them."""
+        return self._exchange(endpoints.create_check_ins(new, None))
 
     def check_ins_page(self, page_size: int, cursor: str | None) -> Flow[Page]:
         if not 1 <= page_size <= MAX_PAGE:
@@ -141,7 +237,7 @@ class Core:
                 request=self._request(call),
                 timeout=Timeout(connect=min(self._timeout.connect, left_s), total=left_s),
             )
-            if isinstance(outcome, Response) and is_success(outcome.status):
+            if isinstance(outcome, Response) and call.takes(outcome.status):
                 return parse_response(call, outcome)
             failure = self._failure(outcome)
             wait_s = self._wait_s(failure, attempt, deadline)
@@ -177,6 +273,7 @@ def build_request(call: Call[T], base_url: str, token: str | None, now: Moment) 
         url=base_url + call.path,
         headers={
             **_HEADERS,
+            **(call.headers or {}),
             **({"Content-Type": "application/json"} if body is not None else {}),
             **({"Authorization": f"Bearer {token}"} if token is not None else {}),
         },
@@ -187,10 +284,22 @@ def build_request(call: Call[T], base_url: str, token: str | None, now: Moment) 
 def parse_response(call: Call[T], response: Response) -> T:
     """Read an answer of success, or say that it is no Doorstep server's."""
     try:
+        if call.read_file is not None:
+            return call.read_file(response)
         return call.read(Document.of(response), response)
     except Mismatch:
         pass
     raise unexpected(response)
+
+
+def _readable(kind: type[Bundle], content: bytes | None) -> Bundle:
+    """A bundle that came; a proxy may have spoiled it."""
+    try:
+        if content is not None:
+            return kind(content)
+    except ValueError:
+        pass
+    raise UnexpectedAnswer(200)
 
 
 def _this_device() -> DeviceInfo:

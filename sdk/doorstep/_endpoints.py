@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NoReturn, TypeVar
 
 from doorstep._answers import (
     BatchResult,
@@ -12,14 +12,16 @@ from doorstep._answers import (
     DeviceInfo,
     DeviceStatus,
     Enrollment,
+    Erasure,
     Feature,
     ListedCheckIn,
     PermissionStatus,
     Purpose,
+    Restrictions,
     Stored,
     Tenant,
 )
-from doorstep._check_in import NewCheckIn
+from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._clock import Moment
 from doorstep._errors import ApiError, UnexpectedAnswer
 from doorstep._fix import Fix
@@ -30,6 +32,8 @@ from doorstep._wire import Document, Mismatch, Response
 
 T = TypeVar("T")
 Body = Mapping[str, object]
+
+_BUNDLE = "application/vnd.doorstep.sites"
 
 PermissionState = Literal[
     "unknown",
@@ -50,6 +54,15 @@ class Call(Unpicklable, Value, Generic[T]):
     read: Callable[[Document, Response], T]
     body: Callable[[Moment], Body] | None = None
     needs_token: bool = True
+    #: of an answer that is no JSON: in place of `read`
+    read_file: Callable[[Response], T] | None = None
+    #: beside those that every request has
+    headers: Mapping[str, str] | None = None
+
+    def takes(self, status: int) -> bool:
+        """Whether a status is an answer, and no refusal."""
+        unchanged = self.read_file is not None and status == 304
+        return unchanged or is_success(status)
 
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.path.partition('?')[0]}>"
@@ -98,7 +111,7 @@ def report_permission(
     )
 
 
-def create_check_in(new: NewCheckIn, epoch: int | None) -> Call[CheckIn]:
+def create_check_in(new: NewCheckIn | JudgedCheckIn, epoch: int | None) -> Call[CheckIn]:
     return Call(
         method="POST",
         path="/v1/check-ins",
@@ -107,7 +120,9 @@ def create_check_in(new: NewCheckIn, epoch: int | None) -> Call[CheckIn]:
     )
 
 
-def create_check_ins(new: Sequence[NewCheckIn], epoch: int | None) -> Call[tuple[BatchResult, ...]]:
+def create_check_ins(
+    new: Sequence[NewCheckIn | JudgedCheckIn], epoch: int | None
+) -> Call[tuple[BatchResult, ...]]:
     return Call(
         method="POST",
         path="/v1/check-ins/batch",
@@ -116,6 +131,66 @@ def create_check_ins(new: Sequence[NewCheckIn], epoch: int | None) -> Call[tuple
             "check_ins": [_claim(one, epoch, now) for one in new],
             "sent_at": _time(now.wall),
         },
+    )
+
+
+def fetch_bundle(known_sha256: str | None) -> Call[bytes | None]:
+    """The bundle as it is; None when the one that is known is still the same."""
+    tag = {} if known_sha256 is None else {"If-None-Match": f'"{known_sha256}"'}
+    return Call(
+        method="GET",
+        path="/v1/sites/bundle",
+        read=_no_document,
+        read_file=_file,
+        headers={"Accept": f"{_BUNDLE}, application/problem+json", **tag},
+    )
+
+
+def restrictions() -> Call[Restrictions]:
+    return Call(
+        method="GET",
+        path="/v1/device",
+        read=lambda answer, _: _restrictions(answer.child("restrictions")),
+    )
+
+
+def restrict(wanted: Restrictions) -> Call[Restrictions]:
+    body = {"purposes": list(wanted.purposes), "wholly": wanted.wholly}
+    return Call(
+        method="PUT",
+        path="/v1/device/restrictions",
+        read=lambda answer, _: _restrictions(answer),
+        body=lambda _: body,
+    )
+
+
+def erase() -> Call[str]:
+    return Call(
+        method="POST",
+        path="/v1/device/erasure",
+        read=lambda answer, _: answer.text("erasure"),
+    )
+
+
+def erasure_status(code: str) -> Call[Erasure]:
+    from urllib.parse import quote  # noqa: PLC0415 (slow to import, and rarely needed)
+
+    return Call(
+        method="GET",
+        path=f"/v1/erasures/{quote(code, safe='')}",
+        read=lambda answer, _: Erasure(
+            code=code, status=answer.text("status"), receipt=answer.maybe_text("receipt")
+        ),
+        needs_token=False,
+    )
+
+
+def signing_keys() -> Call[tuple[Mapping[str, str], ...]]:
+    return Call(
+        method="GET",
+        path="/v1/privacy/signing-keys",
+        read=lambda answer, _: tuple(_signing_key(one) for one in answer.children("keys")),
+        needs_token=False,
     )
 
 
@@ -130,16 +205,28 @@ def list_check_ins(page_size: int, cursor: str | None) -> Call[Page]:
     )
 
 
-def _claim(new: NewCheckIn, epoch: int | None, now: Moment) -> Body:
+def _claim(new: NewCheckIn | JudgedCheckIn, epoch: int | None, now: Moment) -> Body:
     return {
         "id": new.id,
         "purpose": new.purpose,
         "site_id": new.site_id,
         "action": new.action,
-        "fix": _fix(new.fix),
-        "age_s": new.fix.age_s(now),
+        **(_told(new, now) if isinstance(new, JudgedCheckIn) else _seen(new, now)),
         "permission_epoch": epoch if new.permission_epoch is None else new.permission_epoch,
     }
+
+
+def _seen(new: NewCheckIn, now: Moment) -> Body:
+    return {"fix": _fix(new.fix), "age_s": new.fix.age_s(now)}
+
+
+def _told(new: JudgedCheckIn, now: Moment) -> Body:
+    verdict = {
+        "reason": new.reason,
+        "captured_at": _time(new.captured_at),
+        "bundle_version": new.bundle_version,
+    }
+    return {"verdict": verdict, "age_s": new.age_s(now)}
 
 
 def _fix(fix: Fix) -> Body:
@@ -156,6 +243,27 @@ def _fix(fix: Fix) -> Body:
 def _time(moment: datetime) -> str:
     """In UTC: the phone's own offset is nobody's business."""
     return moment.astimezone(UTC).isoformat()
+
+
+def _no_document(_: Document, __: Response) -> NoReturn:
+    raise Mismatch
+
+
+def _file(response: Response) -> bytes | None:
+    """What came; None of an answer that says that nothing has changed."""
+    if response.status == 304:
+        return None
+    if not (response.header("content-type") or "").startswith(_BUNDLE):
+        raise Mismatch
+    return response.body
+
+
+def _restrictions(answer: Document) -> Restrictions:
+    return Restrictions(purposes=answer.texts("purposes"), wholly=answer.flag("wholly"))
+
+
+def _signing_key(answer: Document) -> Mapping[str, str]:
+    return {name: answer.text(name) for name in ("kty", "crv", "x")}
 
 
 def _token(answer: Document) -> str:
@@ -217,6 +325,8 @@ def _purposes(answer: Document) -> tuple[Purpose, ...]:
             retention_days=one.whole("retention_days"),
             max_age_s=one.whole("max_age_s"),
             requires_consent=one.flag("requires_consent"),
+            # a server that knows of no others judges itself
+            judged_by=one.maybe_text("judged_by") or "server",
         )
         for one in answer.children("purposes")
     )

@@ -2,6 +2,9 @@
 
 DoorstepError
 ├── NotEnrolled
+├── OutboxFull
+├── OutboxUnusable
+├── Unsealable
 ├── TransportError
 │   ├── ConnectFailed
 │   ├── ConnectionLost
@@ -17,6 +20,7 @@ DoorstepError
     ├── NotFound
     ├── IdReused
     ├── TooOld
+    ├── BundleOutdated
     ├── Invalid
     ├── RateLimited
     ├── ServerError
@@ -45,6 +49,30 @@ class NotEnrolled(DoorstepError):
     """The client has no token yet, so nothing was sent."""
 
     advice = "This client has no token: call device.enroll(code) first, or pass token=."
+
+
+class OutboxFull(DoorstepError):
+    """As many check-ins wait as the outbox takes; this one was not stored."""
+
+    advice = (
+        "The outbox is full and nothing was stored. Let it send first (flush, the network), or "
+        "open it with a larger capacity or with when_full='drop_oldest'."
+    )
+
+
+class OutboxUnusable(DoorstepError):
+    """The outbox's file cannot be read or written; nothing was stored or changed."""
+
+    advice = (
+        "The outbox's file cannot be used and nothing was stored. Check that the disk has room and "
+        "that the app may write where the outbox is, then try again."
+    )
+
+
+class Unsealable(DoorstepError):
+    """For sealers to raise: this can never be opened again, because its key is gone."""
+
+    advice = "The key of this check-in is gone: it can be opened by nobody. Check in again."
 
 
 class TransportError(DoorstepError):
@@ -184,6 +212,15 @@ class TooOld(ApiError):
     """The position is older than its purpose allows."""
 
     advice = "The position is too old for its purpose. Drop it and take a new one."
+
+
+class BundleOutdated(ApiError):
+    """The device judged by a site that has changed since."""
+
+    advice = (
+        "A site has changed since the bundle was fetched. Call sites.bundle(), judge the position "
+        "again, and send that with the same id."
+    )
 
 
 class Invalid(ApiError):

@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 from typing import Any, NoReturn, Self
 
-from doorstep._clock import SYSTEM, Moment
+from doorstep._clock import SYSTEM, Moment, elapsed_between_s
 from doorstep._value import Unpicklable
 
 _MAX_ACCURACY_M = 1e7
@@ -70,9 +70,7 @@ class Fix(Unpicklable):
 
     def age_s(self, now: Moment) -> float | None:
         """How old it is by the clock that nobody sets; None without a reading or after a reboot."""
-        if self.elapsed_s is None or self.elapsed_s > now.elapsed_s:
-            return None
-        return round(now.elapsed_s - self.elapsed_s, 3)
+        return elapsed_between_s(self.elapsed_s, now)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Fix is frozen")

@@ -22,7 +22,7 @@ from doorstep._errors import (
 )
 from doorstep._pool import Connection, Origin, Pool
 from doorstep._retry import Timeout
-from doorstep._stream import Deadline, Stream
+from doorstep._stream import Deadline, Line, Stream
 from doorstep._trust import trusted_context
 from doorstep._wire import Request, Response
 
@@ -44,11 +44,12 @@ class HTTPTransport:
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
 
-    def send(self, request: Request, *, timeout: Timeout) -> Response:
+    def send(self, request: Request, *, timeout: Timeout, line: Line | None = None) -> Response:
+        """Send a request. `line` can be hung up by another thread meanwhile."""
         deadline = Deadline(timeout.total)
         self._pool.enter(deadline)
         try:
-            return self._send(request, timeout, deadline)
+            return self._send(request, timeout, deadline, line or Line())
         finally:
             self._pool.leave()
 
@@ -56,16 +57,17 @@ class HTTPTransport:
         """Close the idle connections; those in use are closed when their answer is here."""
         self._pool.close()
 
-    def _send(self, request: Request, timeout: Timeout, deadline: Deadline) -> Response:
+    def _send(self, request: Request, timeout: Timeout, deadline: Deadline, line: Line) -> Response:
         origin = _origin(request.url)
         while idle := self._pool.take(origin):
-            outcome = self._exchange(idle, request, deadline)
+            outcome = self._exchange(idle, request, deadline, line)
             if isinstance(outcome, Response):
                 return outcome
             if idle.stream.heard or not isinstance(outcome, ConnectionLost):
                 raise outcome
             # closed by the server just as it was used: not an attempt, take another one
-        outcome = self._exchange(self._connect(origin, timeout, deadline), request, deadline)
+        connection = self._connect(origin, timeout, deadline)
+        outcome = self._exchange(connection, request, deadline, line)
         if isinstance(outcome, Response):
             return outcome
         raise outcome
@@ -88,10 +90,12 @@ class HTTPTransport:
             return self._ssl_context
 
     def _exchange(
-        self, connection: Connection, request: Request, deadline: Deadline
+        self, connection: Connection, request: Request, deadline: Deadline, line: Line
     ) -> Response | TransportError:
         keep = False
         try:
+            if not line.take(connection.stream):
+                return ConnectionLost()
             connection.stream.begin(deadline)
             answer = _ask(connection, request)
             response = _read(answer)
@@ -101,6 +105,7 @@ class HTTPTransport:
         except (OSError, HTTPException, ValueError):
             return ConnectionLost()
         finally:
+            line.leave()
             self._settle(connection, keep=keep)
         return response
 

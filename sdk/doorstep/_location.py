@@ -67,7 +67,6 @@ class LocationProvider(Protocol):
         """Ask the person, where the platform lets an app ask, and say how it stands then."""
         ...
 
-
     async def current(self, *, max_age_s: float, timeout_s: float) -> Fix:
         """One position that is at most so old. `max_age_s` has no default, for a reason:
         a cached position of an hour ago is how people check in where they no longer are.

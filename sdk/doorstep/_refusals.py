@@ -6,6 +6,7 @@ from datetime import datetime
 
 from doorstep._errors import (
     ApiError,
+    BundleOutdated,
     DeviceRevoked,
     IdReused,
     Invalid,
@@ -29,6 +30,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "permission-unknown": PermissionUnknown,
     "id-reused": IdReused,
     "too-old": TooOld,
+    "bundle-outdated": BundleOutdated,
 }
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: Invalid,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import ssl
+import threading
 import time
 from typing import Any
 
@@ -69,9 +71,42 @@ class Stream:
     def close(self) -> None:
         """Nothing yet: `http.client` lets go of its socket before the body is read."""
 
+    def cut(self) -> None:
+        """End it under whoever uses it: nothing more is sent or heard."""
+        with contextlib.suppress(OSError):  # it may have ended already
+            # not the method of a TLS socket: that one would go on in the clear for a moment
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
     def hang_up(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+class Line:
+    """The way of one request: another thread may hang up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._is_hung_up = False
+
+    def take(self, stream: Stream) -> bool:
+        """Go this way from now on; False when it was hung up before, and nothing may be sent."""
+        with self._lock:
+            self._stream = stream
+            return not self._is_hung_up
+
+    def leave(self) -> None:
+        """The stream is somebody else's from now on."""
+        with self._lock:
+            self._stream = None
+
+    def hang_up(self) -> None:
+        """Cut the connection, wherever the request is; one that has not begun is not sent."""
+        with self._lock:
+            self._is_hung_up = True
+            if self._stream is not None:
+                self._stream.cut()
 
 
 class _Answer(io.RawIOBase):

@@ -9,7 +9,7 @@ from typing import Self
 from doorstep._errors import TimedOut
 from doorstep._http import HTTPTransport
 from doorstep._retry import Timeout
-from doorstep._stream import Deadline
+from doorstep._stream import Deadline, Line
 from doorstep._transport import Transport
 from doorstep._wire import Request, Response
 
@@ -17,7 +17,8 @@ from doorstep._wire import Request, Response
 class ThreadedTransport:
     """Runs a blocking transport in threads; the wait for a free one counts as time.
 
-    A cancelled request that has not begun is never sent. One that has is left to its deadline.
+    A cancelled request that has not begun is never sent. One that has is cut off, where the
+    transport is our own; others are left to their deadline.
     """
 
     def __init__(self, transport: Transport, *, threads: int = 8) -> None:
@@ -36,12 +37,16 @@ class ThreadedTransport:
     async def send(self, request: Request, *, timeout: Timeout) -> Response:  # noqa: ASYNC109 (the seam)
         deadline = Deadline(timeout.total)
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._send, request, timeout, deadline)
+        line = Line()
+        work = loop.run_in_executor(self._threads, self._send, request, timeout, deadline, line)
         try:
             async with asyncio.timeout(timeout.total):
                 return await work
         except TimeoutError:
             pass
+        finally:
+            if not work.done() or work.cancelled():
+                line.hang_up()
         raise TimedOut
 
     async def close(self) -> None:
@@ -50,7 +55,9 @@ class ThreadedTransport:
         if self._own is not None:
             self._own.close()
 
-    def _send(self, request: Request, timeout: Timeout, deadline: Deadline) -> Response:
+    def _send(self, request: Request, timeout: Timeout, deadline: Deadline, line: Line) -> Response:
         left_s = deadline.left_s()
         left = Timeout(connect=min(timeout.connect, left_s), total=left_s)
+        if isinstance(self._transport, HTTPTransport):
+            return self._transport.send(request, timeout=left, line=line)
         return self._transport.send(request, timeout=left)

@@ -100,6 +100,12 @@ class Document:
         value = self._members.get(name)
         return tuple(Document(one) for one in value) if isinstance(value, list) else _mismatch()
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._members.get(name)
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise Mismatch
+        return tuple(value)
+
     def others(self, *names: str) -> dict[str, object]:
         """Every member but these."""
         return {name: value for name, value in self._members.items() if name not in names}

@@ -32,8 +32,8 @@ _GONE = "client disconnected prematurely"
 CODE_KEY = "doorstep.code"
 #: of a database that cannot be used, for the log alone
 CAUSE_KEY = "doorstep.cause"
-#: a database that is busy or restarting is mostly back by then
-RETRY_AFTER_S = 2
+#: the cause where it is the keyring that cannot be used
+KEYRING = "keyring"
 
 _AnyRequest = Request[Any, Any, Any]
 
@@ -64,8 +64,6 @@ def problem_answer(scope: Scope, refusal: Refusal) -> ProblemAnswer:
         headers["www-authenticate"] = "Bearer"
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(refusal.retry_after_s)
-    elif refusal.kind.status == 503:
-        headers["retry-after"] = str(RETRY_AFTER_S)
     body = msgspec.json.encode(problem(refusal, scope_request_id(scope)))
     return ProblemAnswer(status=refusal.kind.status, headers=headers, body=body)
 
@@ -78,6 +76,7 @@ def refusal_for(scope: Scope, error: Exception) -> Refusal:
         case DatabaseUnavailable():
             scope[CAUSE_KEY] = error.code  # type: ignore[literal-required]
         case KeyringUnusable():
+            scope[CAUSE_KEY] = KEYRING  # type: ignore[literal-required]
             # nothing can be sealed or checked now; the operator has to see to it
             logs.failure(error, request_id=scope_request_id(scope))
         case JournalFull() | JournalClosed():

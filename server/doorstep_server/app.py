@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.types import ControllerRouterHandler
+from litestar.handlers import HTTPRouteHandler
 
 from doorstep_server import answers, lease_writing, logs, openapi, retention
 from doorstep_server.api import (
@@ -23,10 +24,12 @@ from doorstep_server.api import (
     enrollments,
     health,
     holds,
+    metrics,
     pages,
     privacy,
     privacy_record,
     purposes,
+    site_bundle,
     site_export,
     site_import,
     site_search,
@@ -36,6 +39,7 @@ from doorstep_server.api import (
 )
 from doorstep_server.api.paging import paging
 from doorstep_server.auth import Authenticator
+from doorstep_server.check_ins.device_limit import DeviceLimit
 from doorstep_server.check_ins.flow import Way
 from doorstep_server.check_ins.journal import Journal
 from doorstep_server.check_ins.probes import ProbeBudget
@@ -44,7 +48,9 @@ from doorstep_server.deployment import open_deployment
 from doorstep_server.erasing import Eraser
 from doorstep_server.erasures import Erasures
 from doorstep_server.front import front
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policies, keep_fresh
+from doorstep_server.problems import TYPES
 from doorstep_server.renewals import Renewals
 from doorstep_server.services import Services
 from doorstep_server.settings import Settings
@@ -55,7 +61,7 @@ from doorstep_server.store.tokens import NextNumbers
 from doorstep_server.throttle import FailureThrottle
 from doorstep_server.wire import SMALL_BODY_BYTES
 
-ROUTES: list[ControllerRouterHandler] = [
+ROUTES: list[HTTPRouteHandler] = [
     check_ins.create,
     check_ins.create_batch,
     check_in_lists.list_all,
@@ -82,6 +88,7 @@ ROUTES: list[ControllerRouterHandler] = [
     holds.list_held,
     holds.end,
     sites.list_all,
+    site_bundle.read,
     sites.create,
     sites.read,
     sites.revise,
@@ -104,12 +111,19 @@ ROUTES: list[ControllerRouterHandler] = [
     api_keys.revoke,
     health.live,
     health.ready,
+    metrics.metrics,
     pages.home,
     pages.docs,
     pages.asset,
     pages.problem_index,
     pages.problem_page,
 ]
+
+
+def templates() -> set[str]:
+    """The addresses of all routes, as a request that matched one names it."""
+    paths = {path for handler in ROUTES for path in handler.paths}
+    return {re.sub(r":[a-z]+}", "}", path) for path in paths | {openapi.PATH}}
 
 
 def now() -> datetime:
@@ -120,7 +134,9 @@ def now() -> datetime:
 def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Services:
     """Open the deployment that the settings name."""
     database, keyring = open_deployment(settings)
-    policies = Policies(database, keyring, clock, settings.sites_memory_mb * 1_000_000)
+    meters = Meters(routes=templates(), codes=TYPES, folder=settings.meters)
+    memory_bytes = settings.sites_memory_mb * 1_000_000
+    policies = Policies(database, keyring, clock, memory_bytes, meters)
     pepper = keyring.pepper()
     numbers = NextNumbers()
     return Services(
@@ -129,15 +145,27 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
         pepper=pepper,
         policies=policies,
         way=Way(
-            journal=Journal(lambda group: _commit(database, group, numbers)),
+            journal=Journal(
+                lambda group: _commit(database, group, numbers),
+                capacity=settings.queue,
+                meters=meters,
+            ),
             last=LastPresences(database),
             probes=ProbeBudget.usual(time.monotonic, is_on=settings.probe_budget),
             keyring=keyring,
+            meters=meters,
         ),
         renewals=Renewals(),
-        erasures=Erasures(Eraser(database, keyring), clock),
+        erasures=Erasures(Eraser(database, keyring), clock, meters),
         authenticator=Authenticator(database, keyring, policies, pepper),
         enrollment_throttle=FailureThrottle(time.monotonic),
+        device_limit=DeviceLimit.of(
+            time.monotonic,
+            at_once=settings.device_at_once,
+            per_minute=settings.device_per_minute,
+        ),
+        meters=meters,
+        metrics_key=settings.metrics_key,
         now=clock,
     )
 
@@ -169,12 +197,14 @@ def renew(services: Services) -> Coroutine[Any, Any, None]:
 
 def follow_changes(services: Services) -> Coroutine[Any, Any, None]:
     """See what other processes change."""
-    return keep_fresh(services.policies)
+    return keep_fresh(services.policies, services.meters)
 
 
 def let_go(services: Services) -> Coroutine[Any, Any, None]:
     """Let go of what has expired."""
-    return retention.keep_running(services.database, services.keyring, services.now)
+    return retention.keep_running(
+        services.database, services.keyring, services.now, services.meters
+    )
 
 
 Background = Callable[[Services], Coroutine[Any, Any, None]]
@@ -197,8 +227,10 @@ async def _running(
             task.cancel()
         await asyncio.gather(*at_work, return_exceptions=True)
         await services.way.journal.drain()
+        services.meters.drains.add()
         await lease_writing.write_at_end(services)
         await services.database.close()
+        services.meters.close()
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = now) -> Litestar:
@@ -221,7 +253,7 @@ def build_app(services: Services, background: Sequence[Background] = BACKGROUND)
         openapi_config=openapi.config(),
         plugins=[openapi.ClosedStructs(), openapi.Described()],
         lifespan=[partial(_running, services, background)],
-        state=State({"authenticator": services.authenticator}),
+        state=State({"authenticator": services.authenticator, "meters": services.meters}),
         logging_config=None,
         debug=False,
     )

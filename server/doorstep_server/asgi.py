@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,23 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from doorstep_server import logs
 from doorstep_server.access_vault import Recorder, open_vault
 from doorstep_server.access_vault.entries import access
-from doorstep_server.answers import CAUSE_KEY, CODE_KEY
+from doorstep_server.answers import (
+    CAUSE_KEY,
+    CODE_KEY,
+    KEYRING,
+    common_headers,
+    problem_answer,
+)
 from doorstep_server.app import create_app, now
+from doorstep_server.meters import Meters
+from doorstep_server.problems import MEDIA_TYPE, Refusal
 from doorstep_server.request_ids import scope_request_id
 from doorstep_server.settings import Settings
 
-#: longer than any network needs to go on, shorter than a stopping server waits
-BODY_PROGRESS_S = 10.0
+#: for a body to begin: longer than any network needs, shorter than a stopping server waits
+BODY_WAIT_S = 10.0
+#: and from then on no slower than this
+BODY_BYTES_S = 1_000
 
 _OF_ANSWERS = {"code": CODE_KEY, "cause": CAUSE_KEY}
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -27,25 +38,45 @@ _METHODS = _READING | {"POST", "PUT", "DELETE", "PATCH"}
 
 def asgi(settings: Settings) -> ASGIApp:
     """The application to serve."""
-    app = logged(patient(create_app(settings)))
+    made = create_app(settings)
+    app = logged(patient(made, settings.patience_s), made.state.meters)
     vault = open_vault(settings)
     return app if vault is None else recorded(app, Recorder(vault, now))
 
 
-def patient(app: ASGIApp, wait_s: float = BODY_PROGRESS_S) -> ASGIApp:
-    """Give up on a body of which nothing more arrives, as if its sender had gone."""
+def patient(app: ASGIApp, wait_s: float = BODY_WAIT_S) -> ASGIApp:
+    """Give up on a body that arrives too slowly, as if its sender had gone."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def receive_soon() -> Any:
-            try:
-                async with asyncio.timeout(wait_s):
-                    return await receive()
-            except TimeoutError:
-                return {"type": "http.disconnect"}
-
-        await app(scope, receive_soon if scope["type"] == ScopeType.HTTP else receive, send)
+        if scope["type"] == ScopeType.HTTP:
+            receive = _Patience(receive, wait_s).receive
+        await app(scope, receive, send)
 
     return wrapped
+
+
+class _Patience:
+    """With the body of one request: each byte that came gives it a little more time."""
+
+    __slots__ = ("_ended", "_receive", "_until_s")
+
+    def __init__(self, receive: Receive, wait_s: float) -> None:
+        self._receive = receive
+        self._until_s = asyncio.get_running_loop().time() + wait_s
+        self._ended = False
+
+    async def receive(self) -> Any:
+        """The next piece; when the body has ended, whatever comes, however late."""
+        if self._ended:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until_s):
+                message: Any = await self._receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        self._until_s += len(message.get("body", b"")) / BODY_BYTES_S
+        self._ended = not message.get("more_body", False)
+        return message
 
 
 def recorded(app: ASGIApp, recorder: Recorder) -> ASGIApp:
@@ -89,21 +120,45 @@ def _is_use(scope: Any, status: int) -> bool:
     return is_known and scope["method"] not in _READING
 
 
-def logged(app: ASGIApp) -> ASGIApp:
-    """Log each request by what we know of it: never its address, its body or who asked."""
+def logged(app: ASGIApp, meters: Meters) -> ASGIApp:
+    """Log and count each request by what we know of it: never its body or who asked."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        started = time.perf_counter()
-        answer = _Answer()
+        started, answer = time.perf_counter(), _Answer()
+
+        def count() -> None:
+            _count(meters, scope, answer.status, time.perf_counter() - started)
+
         try:
-            await app(scope, receive, answer.watched(send))
+            # whoever was answered is counted
+            await app(scope, receive, answer.watched(send, count))
+        except asyncio.CancelledError:
+            if answer.status:
+                raise
+            await _give_up(scope, answer.watched(send, count))
         finally:
+            if not answer.status:
+                count()
             _log(scope, answer.status, time.perf_counter() - started)
 
     return wrapped
+
+
+async def _give_up(scope: Any, send: Send) -> None:
+    """A server that stops tells those for whom it cannot wait any longer to come again."""
+    said = problem_answer(scope, Refusal("unavailable"))
+    own = {"content-type": MEDIA_TYPE, "content-length": str(len(said.body)), **said.headers}
+    headers = [(name.encode(), value.encode()) for name, value in own.items()]
+    start: Any = {
+        "type": "http.response.start",
+        "status": said.status,
+        "headers": [*headers, *common_headers(scope)],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": said.body, "more_body": False})
 
 
 @dataclass(slots=True)
@@ -112,12 +167,13 @@ class _Answer:
 
     status: int = 0
 
-    def watched(self, send: Send) -> Send:
-        """Send, and see what is sent."""
+    def watched(self, send: Send, before: Callable[[], None] = lambda: None) -> Send:
+        """Send, and see what is sent; something else is done before the first of it."""
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
+                before()
             await send(message)
 
         return watch
@@ -130,8 +186,20 @@ def _log(scope: Any, status: int, seconds: float) -> None:
         level=logging.INFO if status < 500 else logging.WARNING,
         request_id=scope_request_id(scope),
         method=scope["method"] if scope["method"] in _METHODS else "other",
-        route=scope.get("path_template") or "unmatched",
+        route=_route(scope),
         status=status,
         duration_ms=round(seconds * 1000, 1),
         **{name: scope[key] for name, key in _OF_ANSWERS.items() if key in scope},
     )
+
+
+def _count(meters: Meters, scope: Any, status: int, seconds: float) -> None:
+    meters.request(_route(scope), scope["method"], status, seconds)
+    if CODE_KEY in scope:
+        meters.refusals.add(scope[CODE_KEY])
+    if scope.get(CAUSE_KEY) == KEYRING:
+        meters.keyring_failures.add()
+
+
+def _route(scope: Any) -> str:
+    return scope.get("path_template") or "unmatched"

@@ -11,6 +11,7 @@ from uuid import UUID
 from doorstep_server import logs
 from doorstep_server.erasing import Eraser, new_erasure, public_key
 from doorstep_server.keyring import KeyringUnusable
+from doorstep_server.meters import Meters
 from doorstep_server.store.database import DatabaseUnavailable
 from doorstep_server.store.people import Erasure
 
@@ -21,8 +22,9 @@ EVERY_S = 30.0
 class Erasures:
     """The erasures of a deployment, in one process of its."""
 
-    def __init__(self, eraser: Eraser, now: Callable[[], datetime]) -> None:
+    def __init__(self, eraser: Eraser, now: Callable[[], datetime], meters: Meters) -> None:
         self.eraser = eraser
+        self._meters = meters
         self._now = now
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -37,10 +39,15 @@ class Erasures:
             try:
                 done = await asyncio.to_thread(self.eraser.finish_all, self._now().date())
             except DatabaseUnavailable as error:
+                self._meters.erasure_runs.add("put-off")
                 logs.event("erasure-put-off", level=logging.WARNING, cause=error.code)
             except KeyringUnusable as error:
+                self._meters.erasure_runs.add("failed")
+                self._meters.keyring_failures.add()
                 logs.failure(error)
             else:
+                self._meters.erasure_runs.add("done")
+                self._meters.erasures.add(count=done)
                 if done:
                     logs.event("erased", subjects_erased=done)
 

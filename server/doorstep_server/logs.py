@@ -29,6 +29,7 @@ FIELDS = (
     "tenants",
     "partitions_made",
     "partitions_dropped",
+    "check_ins_mixed",
     "check_ins_deleted",
     "receipts_deleted",
     "subjects_erased",

@@ -40,6 +40,9 @@ with an expiry. Errors are RFC 9457 problems; each `type` leads to a page that s
 next. Lists take `limit` (50, at most 500) and `cursor`.
 """
 
+#: of the document itself
+PATH = "/openapi.json"
+
 
 class ClosedStructs(StructSchemaPlugin):
     """Says of structs what Litestar leaves out: that they are closed, and every bound."""
@@ -50,6 +53,8 @@ class ClosedStructs(StructSchemaPlugin):
         struct: type[msgspec.Struct] = field_definition.type_
         if struct.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+        if alternatives := getattr(struct, "ONE_OF", ()):
+            schema.one_of = [Schema(required=[name]) for name in alternatives]
         properties = schema.properties or {}
         for field in msgspec.structs.fields(struct):
             kind = inspect.type_info(field.type)
@@ -184,7 +189,7 @@ def config() -> OpenAPIConfig:
         version=__version__,
         description=DESCRIPTION,
         operation_id_creator=_operation_id,
-        path="/openapi.json",
+        path=PATH,
         render_plugins=[OneDocument(path="/", media_type=MediaType.JSON)],
         components=Components(
             security_schemes={

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 MEDIA_TYPE = "application/problem+json"
+#: a database that is busy or restarting is mostly back by then
+RETRY_AFTER_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ TYPES = _table(
         "purpose-required", 400, "Reading personal data needs a reason",
         "Send the header `Doorstep-Purpose` with the name of a registered purpose, or one of: "
         "operations, support, review, privacy-request, audit.",
+    ),
+    ProblemType(
+        "metrics-closed", 403, "The metrics are told to this machine only",
+        "Ask for them on the machine that serves, past any proxy; or let the operator set "
+        "DOORSTEP_METRICS_KEY and send it: `Authorization: Bearer` with the key.",
     ),
     ProblemType(
         "unauthorized", 401, "The credentials are missing or not valid",
@@ -146,6 +153,38 @@ TYPES = _table(
         "Leave `site_id` out: for this purpose a cell of the map is kept, and never a site.",
     ),
     ProblemType(
+        "position-not-taken", 422, "This purpose takes no positions",
+        "Judge the position on the device, by the bundle of GET /v1/sites/bundle, and send "
+        "`verdict` in place of `fix`.",
+    ),
+    ProblemType(
+        "verdict-not-taken", 422, "This purpose takes no verdicts of devices",
+        "Send `fix` in place of `verdict`: positions of this purpose are judged by the server.",
+    ),
+    ProblemType(
+        "site-required", 422, "A verdict `inside` names its site",
+        "Name the site that it is inside of by `site_id`.",
+    ),
+    ProblemType(
+        "bundle-outdated", 422, "The device judged by a site that is no longer as it was",
+        "Fetch GET /v1/sites/bundle again, judge the position by it and send that verdict, with "
+        "the same id.",
+    ),
+    ProblemType(
+        "bundle-too-large", 422, "There are too many sites for one bundle",
+        "Ask the tenant to assign sites to groups of people, so that each person's are fewer.",
+    ),
+    ProblemType(
+        "bundle-not-given", 404, "No purpose is judged by devices here",
+        "Check in with a position. A tenant that wants positions to stay on phones registers a "
+        "purpose with `judged_by` set to `device`.",
+    ),
+    ProblemType(
+        "judged-by-impossible", 422, "Devices cannot judge for a purpose of this level",
+        "Give the level `site` or `none`, or let the server judge: cells and exact positions are "
+        "made of positions that are sent.",
+    ),
+    ProblemType(
         "too-old", 422, "The position is too old for this purpose",
         "Discard it. A check-in must arrive within the purpose's `max_age_s`.",
     ),
@@ -226,6 +265,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str | UnsetType, Meta(description="A closer reason, from a closed set.")] = (
         UNSET
     )
+    retry_after_s: Annotated[
+        int | UnsetType,
+        Meta(description="Of 429 and 503: how long to wait, as `Retry-After` says it."),
+    ] = UNSET
     report: Annotated[
         dict[str, Any] | UnsetType,
         Meta(description="Of an import that was rejected: what it would have answered."),
@@ -248,6 +291,8 @@ class Refusal(Exception):
         self.kind = TYPES[code]
         self.at = at
         self.reason = reason
+        if retry_after_s is None and self.kind.status == 503:
+            retry_after_s = RETRY_AFTER_S
         self.retry_after_s = retry_after_s
         self.report = report
 
@@ -264,5 +309,6 @@ def problem(refusal: Refusal, request_id: str) -> Problem:
         request_id=request_id,
         at=refusal.at or UNSET,
         reason=refusal.reason or UNSET,
+        retry_after_s=UNSET if refusal.retry_after_s is None else refusal.retry_after_s,
         report=refusal.report or UNSET,
     )

@@ -16,11 +16,14 @@ from uuid import UUID
 from doorstep_server import logs
 from doorstep_server.holding import Holding
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.privacy.minimize import EXACT_DAYS
 from doorstep_server.store import Connection, retention, tenants
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 
+#: a server that did not run for longer leaves those days as they were
+MIXED_WITHIN_DAYS = 7
 #: expiry is by the day; often enough that a process that came late is no matter
 EVERY_S = 3600.0
 
@@ -31,6 +34,8 @@ class Report:
 
     partitions_made: int
     partitions_dropped: int
+    #: written anew, so that none shows which it came with
+    check_ins_mixed: int
     check_ins_held: int
     check_ins_deleted: int
     receipts_deleted: int
@@ -45,15 +50,18 @@ async def run(database: Database, keyring: Keyring, today: date) -> Report:
     In this order: what is held is moved away, what expired is counted, and then it goes.
     """
     known = [tenant.tenant_id for tenant in await database.read(DIRECTORY, tenants.all_tenants)]
-    longest = timedelta(days=await database.read(Reach.of_all(known), _longest(known)))
+    kept = await database.read(Reach.of_all(known), _days_kept(known))
+    longest = timedelta(days=max(kept, default=0))
     made = await _alone(database, NOTHING, lambda c: retention.make_partitions(c, today, longest))
     held, ended = await asyncio.to_thread(_hold, database, keyring, known, today)
     for tenant_id in known:
         await _alone(database, Reach.of(tenant_id), partial(_count, tenant_id, today))
     dropped = await _alone(database, NOTHING, lambda c: retention.drop_partitions(c, today))
+    mixed = await asyncio.to_thread(database.mix_now, *_expiring(kept, today))
     report = Report(
         partitions_made=made,
         partitions_dropped=dropped,
+        check_ins_mixed=mixed,
         check_ins_held=held,
         check_ins_deleted=0
         if await database.read(NOTHING, retention.has_partitions)
@@ -73,18 +81,34 @@ async def keep_running(
     database: Database,
     keyring: Keyring,
     now: Callable[[], datetime],
+    meters: Meters,
     every_s: float = EVERY_S,
 ) -> None:
     """Run at once and then again and again, until cancelled. A run that fails is told and over."""
     while True:
         try:
-            await run(database, keyring, now().date())
+            _count_run(meters, await run(database, keyring, now().date()), now())
         except DatabaseUnavailable as error:
+            meters.retention_runs.add("put-off")
             logs.event("retention-put-off", level=logging.WARNING, cause=error.code)
         except Exception as error:  # noqa: BLE001 - the next run must come, whatever happened
+            meters.retention_runs.add("failed")
             logs.failure(error)
         # not all processes at the same moment
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def _count_run(meters: Meters, report: Report, at: datetime) -> None:
+    meters.retention_runs.add("done")
+    meters.retention_done.set(at.timestamp())
+    for what, count in (
+        ("check_ins", report.check_ins_deleted),
+        ("receipts", report.receipts_deleted),
+        ("exact_positions", report.exact_positions_deleted),
+        ("partitions", report.partitions_dropped),
+        ("keys", report.keys_destroyed),
+    ):
+        meters.retention_deleted.add(what, count=count)
 
 
 def _hold(database: Database, keyring: Keyring, known: list[UUID], today: date) -> tuple[int, int]:
@@ -122,8 +146,19 @@ async def _destroy_keys(
     return destroyed
 
 
-def _longest(known: list[UUID]) -> Callable[[Connection], int]:
-    return lambda c: max((retention.longest_days(c, tenant_id) for tenant_id in known), default=0)
+def _days_kept(known: list[UUID]) -> Callable[[Connection], set[int]]:
+    return lambda c: set().union(*(retention.days_kept(c, tenant_id) for tenant_id in known))
+
+
+def _expiring(kept: set[int], today: date) -> tuple[set[date], set[date]]:
+    """When check-ins of the last days expire to which none are added any more; and today's."""
+
+    def of_day(ago: int) -> set[date]:
+        return {today + timedelta(days=days - ago) for days in kept}
+
+    late = set().union(*(of_day(ago) for ago in range(1, MIXED_WITHIN_DAYS + 1)))
+    lasting = of_day(0)
+    return {day for day in late - lasting if day > today}, lasting
 
 
 async def _deleted(

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from doorstep_server.auth import Admin, Authenticator
 from doorstep_server.callers import Caller
+from doorstep_server.check_ins.device_limit import DeviceLimit
 from doorstep_server.check_ins.flow import Way
 from doorstep_server.erasures import Erasures
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policies
 from doorstep_server.problems import Refusal
 from doorstep_server.renewals import Renewals
@@ -36,6 +38,10 @@ class Services:
     erasures: Erasures
     authenticator: Authenticator
     enrollment_throttle: FailureThrottle
+    device_limit: DeviceLimit
+    meters: Meters
+    #: who sends it is told the metrics; None: they are told to this machine
+    metrics_key: str | None = field(repr=False)
     #: the current time, aware
     now: Callable[[], datetime]
     imports: Turns = field(default_factory=Turns)

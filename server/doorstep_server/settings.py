@@ -30,6 +30,20 @@ class Settings:
     sites_memory_mb: int = 2_000
     #: whether answers to check-ins that could locate a site are limited to a number in a time
     probe_budget: bool = True
+    #: how many check-ins of one device a process takes at once; 0: there is no limit
+    device_at_once: int = 600
+    #: and how many more each minute
+    device_per_minute: int = 60
+    #: how many check-ins may wait to be written in one process
+    queue: int = 10_000
+    #: how many seconds whoever sends may take for the head of a request, or to begin its body
+    patience_s: int = 10
+    #: how many seconds a server that stops waits for requests that are under way
+    stop_within_s: int = 20
+    #: what must be sent to read the metrics; without one they are told to this machine only
+    metrics_key: str | None = field(default=None, repr=False)
+    #: where the workers of a server keep their numbers: `doorstep serve` makes it for them
+    meters: Path | None = None
     #: the file of the access vault, which keeps the times and IP addresses of uses; none by default
     access_vault: Path | None = None
     #: the file of its key; by default beside it, with `.key` at the end of its name
@@ -51,29 +65,47 @@ def read(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     level = environ.get(PREFIX + "LOG_LEVEL", "info").lower()
     if level not in {"debug", "info", "warning", "error"}:
         raise InvalidSetting("DOORSTEP_LOG_LEVEL must be debug, info, warning or error.")
-    memory = environ.get(PREFIX + "SITES_MEMORY_MB") or "2000"
-    if not re.fullmatch(r"[1-9][0-9]{0,6}", memory):
-        raise InvalidSetting("DOORSTEP_SITES_MEMORY_MB must be a whole number of megabytes.")
     probe_budget = environ.get(PREFIX + "PROBE_BUDGET") or "on"
     if probe_budget not in {"on", "off"}:
         raise InvalidSetting("DOORSTEP_PROBE_BUDGET must be on or off.")
-    vault_days = environ.get(PREFIX + "ACCESS_VAULT_DAYS") or "184"
-    if not re.fullmatch(r"[1-9][0-9]{0,3}", vault_days):
-        raise InvalidSetting("DOORSTEP_ACCESS_VAULT_DAYS must be a whole number of days.")
     return Settings(
         home=home or Path(environ.get(PREFIX + "HOME") or ".doorstep"),
         database_url=environ.get(PREFIX + "DATABASE_URL") or None,
         admin_database_url=environ.get(PREFIX + "ADMIN_DATABASE_URL") or None,
         keyring=environ.get(PREFIX + "KEYRING") or None,
         keyring_root=environ.get(PREFIX + "KEYRING_ROOT") or None,
-        sites_memory_mb=int(memory),
+        sites_memory_mb=_whole(environ, "SITES_MEMORY_MB", 2_000, "of megabytes"),
         probe_budget=probe_budget == "on",
+        device_at_once=_whole(environ, "DEVICE_AT_ONCE", 600, "of check-ins, or 0", least=0),
+        device_per_minute=_whole(environ, "DEVICE_PER_MINUTE", 60, "of check-ins"),
+        queue=_whole(environ, "QUEUE", 10_000, "of check-ins"),
+        patience_s=_whole(environ, "PATIENCE_S", 10, "of seconds"),
+        stop_within_s=_whole(environ, "STOP_WITHIN_S", 20, "of seconds"),
+        metrics_key=_metrics_key(environ),
+        meters=_path(environ, "METERS"),
         access_vault=_path(environ, "ACCESS_VAULT"),
         access_vault_key=_path(environ, "ACCESS_VAULT_KEY"),
-        access_vault_days=int(vault_days),
+        access_vault_days=_whole(environ, "ACCESS_VAULT_DAYS", 184, "of days"),
         log_level=level,
         trusted_proxies=environ.get(PREFIX + "TRUSTED_PROXIES") or None,
     )
+
+
+def _whole(environ: Mapping[str, str], name: str, usual: int, of: str, *, least: int = 1) -> int:
+    written = environ.get(PREFIX + name) or str(usual)
+    if not re.fullmatch(r"0|[1-9][0-9]{0,6}", written) or int(written) < least:
+        raise InvalidSetting(f"{PREFIX}{name} must be a whole number {of}.")
+    return int(written)
+
+
+def _metrics_key(environ: Mapping[str, str]) -> str | None:
+    written = environ.get(PREFIX + "METRICS_KEY") or None
+    if written is not None and not re.fullmatch(r"[!-~]{16,}", written):
+        raise InvalidSetting(
+            "DOORSTEP_METRICS_KEY must be 16 characters or more, without spaces: make one with "
+            "`openssl rand -hex 16`."
+        )
+    return written
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:

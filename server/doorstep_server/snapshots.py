@@ -98,6 +98,7 @@ def _site(row: Any, shape: BaseGeometry) -> Site:
         zone=ZoneInfo(row.timezone),
         groups=_shared(row.groups),
         purposes=_shared(row.purposes),
+        since=row.changed,
     )
 
 

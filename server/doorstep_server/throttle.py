@@ -81,14 +81,20 @@ class Allowance:
 
     def take(self, caller: bytes) -> bool:
         """Take one, if there is one."""
+        return self.take_some(caller, 1) == 1
+
+    def take_some(self, caller: bytes, wanted: int) -> int:
+        """Take as many as are wanted and there; how many."""
         label, now = self._label(caller), self.monotonic()
         with self._lock:
-            if self._missing_s(label, now) > 0.0:
-                return False
-            self._full_at[label] = max(now, self._full_at.get(label, now)) + self._each_s
-            if len(self._full_at) > self._callers:
-                self._forget(now)
-            return True
+            full_at = max(now, self._full_at.get(label, now))
+            gone = math.ceil((full_at - now - _ROUNDING_S) / self._each_s)
+            taken = max(0, min(wanted, self._at_once - gone))
+            if taken:
+                self._full_at[label] = full_at + taken * self._each_s
+                if len(self._full_at) > self._callers:
+                    self._forget(now)
+            return taken
 
     def give_back(self, caller: bytes) -> None:
         """Give back one that was taken."""

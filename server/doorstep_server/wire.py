@@ -46,6 +46,11 @@ def decode(kind: type[T], body: bytes) -> T:
 
     The items of a list in `RAW_MEMBERS` are kept as they came, to be decoded later, each alone.
     """
+    if _is_surely_plain(body):
+        try:
+            return _decoder(kind).decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # looked at again, for what to say of it
     items = _raw_items(kind, body)
     outside = _outside(body, items)
     try:
@@ -64,6 +69,32 @@ def _place(error: msgspec.ValidationError) -> str | None:
     """Where the fault is: our own member names only, never what was sent."""
     match = _PLACE.search(str(error))
     return match.group(1).lstrip(".") or None if match else None
+
+
+#: where a member's name ends; or a string begins with a colon
+_NAME_ENDS = re.compile(rb'"[ \t\n\r]*:')
+_anything = msgspec.json.Decoder()
+
+
+def _is_surely_plain(body: bytes) -> bool:
+    """Whether a body is JSON without a repeated member, by a glance; if not, it may be even so.
+
+    Repeated members are one when they are decoded, and several where names end. Where nothing is
+    escaped, no quotation mark is inside of a string, so none of those ends is overlooked.
+    """
+    if b"\\" in body:
+        return False
+    try:
+        return _members(_anything.decode(body)) == len(_NAME_ENDS.findall(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _members(value: Any) -> int:
+    """Of all objects in it."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_members, value.values()))
+    return sum(map(_members, value)) if isinstance(value, list) else 0
 
 
 class _RepeatedMember(Exception):

@@ -19,7 +19,7 @@ from doorstep_server.settings import Settings
 from world import World, opened
 
 #: answered to addresses and methods that are no route's
-NO_ROUTE = {"method-not-allowed"}
+NO_ROUTE = {"method-not-allowed", "metrics-closed"}
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,18 @@ _EXCLUDED: dict[tuple[str, str | None], tuple[str, set[str]]] = {
         "how old a time is depends on the clock",
         {"POST /v1/check-ins"},
     ),
+    ("positive_data_acceptance", "verdict-not-taken"): (
+        "for which purposes devices judge is the tenant's to say",
+        {"POST /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "position-not-taken"): (
+        "for which purposes devices judge is the tenant's to say",
+        {"POST /v1/check-ins"},
+    ),
+    ("positive_data_acceptance", "judged-by-impossible"): (
+        "of which levels devices can judge is said in words",
+        {"POST /v1/purposes", "PUT /v1/purposes/{name}"},
+    ),
     ("positive_data_acceptance", "id-reused"): (
         "an id that was used is one as any other",
         {"POST /v1/check-ins"},
@@ -224,7 +236,7 @@ def served(world: World) -> ASGIApp:
     # guesses at codes come without end here; the throttle has its own tests
     services.enrollment_throttle.failures = 1_000_000
     # the rest draws when it comes next, which Hypothesis would take for draws of its own
-    return logged(patient(build_app(services, background=[follow_changes])))
+    return logged(patient(build_app(services, background=[follow_changes])), services.meters)
 
 
 def rounds(app: ASGIApp, world: World, *, coverage: bool) -> Iterator[BaseSchema]:
@@ -238,6 +250,7 @@ def loaded(app: ASGIApp, world: World, seed: int, *, coverage: bool) -> BaseSche
     admin, person = world.first.admin, world.first.subject()["id"]
     spare = admin.post("/v1/api-keys", {"name": "spare", "scopes": ["sites:read"]}).json()["id"]
     position, erasure, holds = rights(world, person)
+    world.first.purpose(f"judged-{uuid4().hex[:8]}", judged_by="device")
     values = {
         "header.Doorstep-Purpose": ["operations", "audit"],
         "path.check_in_id": [position],

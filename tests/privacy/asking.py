@@ -214,6 +214,7 @@ PLAIN: dict[str, Made] = {
     "expires_on": lambda _: "2026-12-31",
     "format": lambda _: "geojson",
     "geofence": lambda _: beside(),
+    "If-None-Match": lambda _: '"none"',
     "lat": lambda _: INSIDE["lat"],
     "legal_basis": lambda _: "contract",
     "hours": lambda _: {"weekly": {"mon": [["09:00", "18:00"]]}},

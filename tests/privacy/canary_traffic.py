@@ -13,7 +13,7 @@ from doorstep_server.auth import GuardCaller
 from features import collection, feature
 from privacy.asking import Request
 from privacy.canaries import Kind
-from privacy.canary_values import REACH, Town, now, whole
+from privacy.canary_values import JUDGED_PURPOSE, REACH, Town, now, whole
 from privacy.canary_wire import Ask
 from privacy.route_table import EACH, Operation, Place, table
 
@@ -64,6 +64,9 @@ def check_ins(town: Town, number: int) -> Iterator[Ask]:
         yield from [_post(route, claim, town.token)] * 2
         yield _post(route, claim, town.foreign_token)
         yield _post(route, town.exact_claim(route), town.token)
+        yield _post(route, town.told_claim(f"{route} {n}"), town.token)
+        misplaced = {**town.claim(route), "purpose": JUDGED_PURPOSE}
+        yield _post(route, misplaced, town.token)
     far = town.canaries.place(route, (-81.0, 127.0), REACH)
     moved = town.claim(route)
     yield _post(route, {**moved, "fix": {**moved["fix"], **far}}, town.token)

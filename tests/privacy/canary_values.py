@@ -19,6 +19,7 @@ from privacy.route_table import Operation, Place
 REACH = 0.1
 INSIDE = 0.09
 EXACT_PURPOSE = "dispute"
+JUDGED_PURPOSE = "patrol"
 #: in metres; not to be taken for seconds of a time either
 ACCURACIES = (61, 95)
 
@@ -69,6 +70,8 @@ class Town:
         self.made("PUT /v1/settings", limits)
         body = {"name": EXACT_PURPOSE, "title": "-", "legal_basis": "contract", "level": "exact"}
         self.made("POST /v1/purposes", body)
+        judged = {"name": JUDGED_PURPOSE, "level": "site", "judged_by": "device"}
+        self.made("POST /v1/purposes", body | judged)
         claim = self.exact_claim("settling")
         assert self.made("POST /v1/check-ins", claim, self.token)["stored"]["level"] == "exact"
         self.exact_id = claim["id"]
@@ -149,6 +152,19 @@ class Town:
             "captured_at": now(),
         }
         return {"id": str(uuid4()), "purpose": EXACT_PURPOSE, "fix": fix}
+
+    def told_claim(self, sent: str) -> dict[str, Any]:
+        """A check-in that the device judged; and a position that it must not send, nevertheless."""
+        told = {"reason": "inside", "captured_at": now(), "bundle_version": self.bundle_version()}
+        claim = {"id": str(uuid4()), "purpose": JUDGED_PURPOSE, "site_id": self.site_id}
+        place = self.canaries.place(sent, self.center, INSIDE)
+        return {**claim, "verdict": {**told, **place} if len(sent) % 2 else told}
+
+    def bundle_version(self) -> int:
+        """The number that a bundle begins with: seven bits a byte, until one below 128."""
+        content = self.ask("GET /v1/sites/bundle", None, self.token).content
+        end = next(i for i in range(4, 14) if content[i] < 0x80)
+        return sum((content[i] & 0x7F) << 7 * (i - 4) for i in range(4, end + 1))
 
     def add_erased(self) -> None:
         """The ids of whom an erasure was begun for: they have to be nowhere then."""

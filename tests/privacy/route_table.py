@@ -149,8 +149,11 @@ def _leaves(kind: inspect.Type, steps: tuple[str, ...], *, required: bool) -> It
         case inspect.Metadata():
             yield from _leaves(kind.type, steps, required=required)
         case inspect.StructType():
+            first, *others = getattr(kind.cls, "ONE_OF", (None,))
             for field in kind.fields:
-                wanted = required and field.required
+                if field.encode_name in others:
+                    continue  # of members of which one is sent, the first is
+                wanted = required and (field.required or field.encode_name == first)
                 yield from _leaves(field.type, (*steps, field.encode_name), required=wanted)
         case inspect.ListType():
             yield from _leaves(kind.item_type, (*steps, EACH), required=required)

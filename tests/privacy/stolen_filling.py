@@ -227,12 +227,13 @@ class Filler:
     faults: Collection[Fault]
     thief: Thief
     copied: Sequence[int]
+    days: int
     numbers: NextNumbers = field(default_factory=NextNumbers)
 
-    async def run(self, days: int) -> None:
+    async def run(self) -> None:
         """All days."""
         await enroll(self.filled, self.population, self.rng)
-        for day in range(days):
+        for day in range(self.days):
             await self._day(day)
 
     async def _day(self, day: int) -> None:
@@ -244,32 +245,40 @@ class Filler:
             begin = day * 86_400 + hour * HOUR_S
             self._set_clock(begin)
             if hour == 0:
-                await retention.run(
-                    services.database, services.keyring, self.filled.clock.now.date()
-                )
+                await self._keep()
             if hour == leases_written_at:
                 await lease_writing.write(services)
             of_hour = [v for v in visits if begin <= v.sent_s < begin + HOUR_S]
             starting = {v.person: v for v in reversed(of_hour) if v.person not in started}
             started |= set(starting)
-            await self._hour(of_hour, starting, alone=is_alone(day))
+            await self._hour(of_hour, starting, day)
             if day in self.copied:
                 self.thief.look(day, hour)
 
-    async def _hour(
-        self, visits: list[Visit], starting: Mapping[int, Visit], *, alone: bool
-    ) -> None:
+    async def _hour(self, visits: list[Visit], starting: Mapping[int, Visit], day: int) -> None:
         reports = {
             person: _next_report(self.filled, person, self._state(person), _before(visit))
             for person, visit in sorted(starting.items())
         }
         left = await _start(self.filled, reports) if reports else {}
-        for group in _groups(visits, alone=alone):
+        groups = list(_groups(visits, alone=is_alone(day)))
+        # of other days all are mixed in the end, whether they were each hour or not
+        keeping_at = (
+            self.rng.randint(0, len(groups)) if day in {*self.copied, self.days - 1} else None
+        )
+        for number, group in enumerate(groups):
+            if number == keeping_at:
+                await self._keep()
             for person in dict.fromkeys(visit.person for visit in group):
                 if person in left:
                     self.filled.clock.now = left[person].at
                     await _report(self.filled, person, left.pop(person))
             await self._group(group)
+
+    async def _keep(self) -> None:
+        """As servers do every hour."""
+        services = self.filled.services
+        await retention.run(services.database, services.keyring, self.filled.clock.now.date())
 
     async def _group(self, group: list[Visit]) -> None:
         self._set_clock(group[-1].sent_s)
@@ -394,9 +403,10 @@ def fill(
             faults=faults,
             thief=thief_of(filled),
             copied=copied,
+            days=days,
         )
         try:
-            await filler.run(days)
+            await filler.run()
             filler.thief.take()
         finally:
             await filled.services.database.close()

@@ -19,6 +19,8 @@ class PostgresCopier(Copier):
         assert filled.settings.admin_database_url is not None
         #: transactions that stand in rows, by whom or what these are about
         self._numbered: dict[tuple[bytes, int], None] = {}
+        #: the transaction of a check-in, before its day was over and all were written anew
+        self._written_by: dict[bytes, int] = {}
         self._held = ExitStack()
         session = self._held.enter_context(postgres.session(filled.settings.admin_database_url))
         self._query = session.run
@@ -53,8 +55,11 @@ class PostgresCopier(Copier):
                 self._numbered[self._key(table, row), int(number)] = None
 
     def _new_check_ins(self) -> list[bytes]:
-        found = self._query(f"SELECT id FROM check_ins WHERE expires_on = '{self._expiring}'")
-        return [raw(row_id) for (row_id,) in found]
+        today = f"expires_on = '{self._expiring}'"
+        found = self._query(f"SELECT id, xmin::text FROM check_ins WHERE {today}")
+        for row_id, number in found:
+            self._written_by.setdefault(raw(row_id), int(number))
+        return [raw(row_id) for row_id, _ in found]
 
     def _look_closer(self) -> None:
         """At the rows that were replaced: they stay until their page is cleaned."""
@@ -83,6 +88,6 @@ class PostgresCopier(Copier):
                 action=action,
                 secrets=(raw(row_id), token, sealed),
                 place=(table << 32 | page, line),
-                transaction=int(number),
+                transaction=self._written_by.get(raw(row_id), int(number)),
                 hour=self._hours.get(raw(row_id)),
             )

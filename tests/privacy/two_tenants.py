@@ -8,26 +8,33 @@ chance; beside shadows it finds a wrong one.
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
     Column,
+    CompoundSelect,
     Connection,
     Integer,
     LargeBinary,
+    Select,
     String,
     Table,
+    bindparam,
     delete,
     insert,
     select,
+    type_coerce,
+    union,
 )
+from sqlalchemy.types import NullType
 
 from doorstep_server import credentials, deployment
 from doorstep_server.scopes import ALL_SCOPES
 from doorstep_server.store import retention
+from doorstep_server.store.columns import Id
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.tenants import Tenant
 from world import FAR_OUTSIDE, SQUARE, Api, Phone, Tenancy, World
@@ -152,6 +159,7 @@ def settle(tenancy: Tenancy, word: str) -> Side:
     side = Side(tenancy, word)
     tenancy.purpose("delivery", title=side.mark)
     tenancy.purpose("inspection", title=side.mark, level="none")
+    tenancy.purpose("patrol", title=side.mark, judged_by="device")
     _sites(side)
     _people(side)
     _check_ins(side)
@@ -254,19 +262,59 @@ def rows(world: World, *tenant_ids: UUID) -> dict[str, list[dict[str, Any]]]:
 
 
 def everything(world: World, *tenant_ids: UUID) -> list[str]:
-    """All that is stored of tenants, comparable."""
-    return sorted(
-        f"{table} " + ", ".join(f"{name}={value}" for name, value in row.items())
-        for table, found in rows(world, *tenant_ids).items()
-        for row in found
-    )
+    """All that is stored of tenants, comparable: as the driver gives it, column by column."""
+
+    def read(connection: Connection) -> list[str]:
+        return sorted(
+            f"{table} {row}"
+            for table, statement in _as_stored().items()
+            for row in connection.execute(statement, {"of": tenant_ids})
+        )
+
+    return world.owner(read)
 
 
 def ids(world: World, tenant_id: UUID) -> set[str]:
-    """The ids in a tenant's rows."""
-    found = [row for rows_of_one in rows(world, tenant_id).values() for row in rows_of_one]
-    uuids = {str(value) for row in found for value in row.values() if isinstance(value, UUID)}
-    return uuids | {row["kid"] for row in found if "kid" in row}
+    """The ids in a tenant's rows, and the names of its credentials."""
+
+    def read(connection: Connection) -> set[str]:
+        found = (
+            value
+            for statement in _all_ids()
+            for value in connection.execute(statement, {"of": [tenant_id]}).scalars()
+        )
+        return {str(value) for value in found if value is not None}
+
+    return world.owner(read)
+
+
+# statements that are asked for after nearly every answer: made once
+
+_OF = bindparam("of", expanding=True)
+
+
+@cache
+def _as_stored() -> dict[str, Select[Any]]:
+    return {
+        table.name: select(*(type_coerce(column, NullType()) for column in table.c)).where(
+            table.c.tenant_id.in_(_OF)
+        )
+        for table in tenant_tables()
+    }
+
+
+@cache
+def _all_ids() -> list[CompoundSelect[Any]]:
+    """One for the ids in all tables, and one for the names of credentials."""
+    columns = [column for table in tenant_tables() for column in table.c]
+    kinds = (
+        [column for column in columns if isinstance(column.type, Id)],
+        [column for column in columns if column.name == "kid"],
+    )
+    return [
+        union(*(select(column).where(column.table.c.tenant_id.in_(_OF)) for column in kind))
+        for kind in kinds
+    ]
 
 
 # -- shadows ---------------------------------------------------------------------------------

@@ -160,3 +160,15 @@ def test_a_worker_that_cannot_start_says_nothing_of_its_own(
     [line] = capfd.readouterr().err.splitlines()
     told = json.loads(line)
     assert (told["event"], told["exception"].rpartition(".")[2]) == ("failure", "NotInitialized")
+
+
+def test_what_is_stuck_when_it_is_to_stop_is_ended() -> None:
+    code = (
+        "import os, signal, threading\n"
+        "from doorstep_server.cli import serving\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "serving._end_in_time(0.1)\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 1

@@ -9,6 +9,7 @@ import pytest
 
 import doorstep
 from doorstep import ApiError, TransportError
+from sdk.boxes import Provider
 from sdk.scripted import ACCEPTED, ENROLLMENT, LISTED, REPORTED, STATUS, answer, reply, serve
 
 README = (Path(doorstep.__file__).parents[1] / "README.md").read_text()
@@ -58,7 +59,8 @@ def at_hand(url):
     """What the reader has at hand after the first snippet."""
     fix = doorstep.Fix.now(lat=52.37, lon=4.89, accuracy_m=8.5)
     client = doorstep.Client(url, token="dst_x")
-    return {"client": client, "fix": fix, "asyncio": asyncio, "save": lambda *_: None}
+    provider = Provider(fix)
+    return {"client": client, "fix": fix, "asyncio": asyncio, "save": print, "provider": provider}
 
 
 def test_there_are_snippets():

@@ -27,7 +27,24 @@ def batch(*items: Any) -> bytes:
     return json.dumps({"check_ins": items}).encode()
 
 
+def told(phone: Phone, **changes: Any) -> dict[str, Any]:
+    """A claim that is a verdict."""
+    found = {"reason": "outside", "captured_at": phone.clock.now.isoformat(), "bundle_version": 1}
+    claim = phone.claim(purpose="judged") | {"verdict": found} | changes
+    del claim["fix"]
+    return claim
+
+
 CASES: dict[str, Sent] = {
+    "a verdict": lambda p: (ONE, JSON, json.dumps(told(p)).encode()),
+    "a verdict that is not taken": lambda p: (
+        ONE,
+        JSON,
+        json.dumps(told(p, purpose="visit")).encode(),
+    ),
+    "a fix that is not taken": lambda p: (ONE, JSON, body(p, purpose="judged")),
+    "a fix and a verdict": lambda p: (ONE, JSON, body(p, verdict=told(p)["verdict"])),
+    "verdicts in a batch": lambda p: (MANY, JSON, batch(told(p), p.claim(), told(p, verdict={}))),
     "inside": lambda p: (ONE, JSON, body(p)),
     "outside": lambda p: (ONE, JSON, json.dumps(p.claim(FAR_OUTSIDE)).encode()),
     "with a charset": lambda p: (
@@ -64,6 +81,7 @@ CASES: dict[str, Sent] = {
 def phone(shared_world: World) -> Phone:
     """One for all: an answer does not depend on what was asked before."""
     shared_world.first.site()
+    shared_world.first.purpose("judged", judged_by="device")
     return shared_world.first.phone()
 
 

@@ -4,20 +4,27 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull
+from doorstep_server.check_ins.journal import (
+    Failed,
+    Journal,
+    JournalClosed,
+    JournalFull,
+    WaitedTooLong,
+)
 from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.store.check_ins import Proposal, Refused, Settled
-from doorstep_server.store.database import Conflicted, DatabaseUnavailable
+from doorstep_server.store.database import WAIT_S, Conflicted, DatabaseUnavailable
 
 
-def proposal(purpose: str = "visit") -> Proposal:
+def proposal(purpose: str = "visit", tenant_id: UUID | None = None) -> Proposal:
     return Proposal(
-        tenant_id=uuid4(), subject_id=uuid4(), subject_keys=SubjectKeys.of(b"s" * 32), kid="k",
-        id=uuid4(), receipt_key=b"", digest=b"", epoch=None, age_s=0, purpose=purpose,
+        tenant_id=tenant_id or uuid4(), subject_id=uuid4(), kid="k", id=uuid4(),
+        subject_keys=SubjectKeys.of(b"s" * 32),
+        receipt_key=b"", digest=b"", epoch=None, age_s=0, purpose=purpose,
         received_at=datetime(2026, 3, 10, 12, tzinfo=UTC), outcome="too-old",
     )  # fmt: skip
 
@@ -89,6 +96,55 @@ def test_a_full_journal_refuses_and_recovers() -> None:
         commit.go.set()
         await asyncio.gather(*tasks)
         assert await journal.append([proposal("x"), proposal("y")])
+
+    run(test)
+
+
+def test_room_is_known_before_anything_is_done() -> None:
+    async def test(commit: Committer) -> None:
+        journal = Journal(commit, capacity=2)
+        await started(journal.append([proposal("under way")]))
+        journal.require_room(uuid4(), 2)
+        with pytest.raises(JournalFull):
+            journal.require_room(uuid4(), 3)
+        commit.go.set()
+        await journal.drain()
+        with pytest.raises(JournalClosed):
+            journal.require_room(uuid4(), 1)
+
+    run(test)
+
+
+def test_a_tenant_that_floods_takes_neither_all_places_nor_all_turns() -> None:
+    async def test(commit: Committer) -> None:
+        journal, eve = Journal(commit, capacity=20, group_limit=4), uuid4()
+        tasks = await started(journal.append([proposal("under way")]))
+        tasks += await started(*(journal.append([proposal("eve", eve)]) for _ in range(10)))
+        with pytest.raises(JournalFull):
+            await journal.append([proposal("eve", eve)])
+        tasks += await started(*(journal.append([proposal(name)]) for name in ("ana", "bob")))
+        commit.go.set()
+        await asyncio.gather(*tasks)
+        assert commit.groups[1] == ["eve", "ana", "bob", "eve"]
+
+    run(test)
+
+
+def test_who_waited_too_long_is_not_tried_and_who_is_in_a_group_is() -> None:
+    async def test(commit: Committer) -> None:
+        now_s = 1_000.0
+        journal = Journal(commit, monotonic=lambda: now_s)
+        [first] = await started(journal.append([proposal("first")]))
+        [late] = await started(journal.append([proposal("late")]))
+        now_s += WAIT_S + 1
+        [fresh] = await started(journal.append([proposal("fresh")]))
+        commit.go.set()
+        # however long the group took that it was in
+        assert [result.code for result in await first] == ["first"]
+        with pytest.raises(WaitedTooLong):
+            await late
+        await fresh
+        assert commit.groups == [["first"], ["fresh"]]
 
     run(test)
 

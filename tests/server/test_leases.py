@@ -282,9 +282,9 @@ def test_more_than_the_limit_do_not_wait() -> None:
 
 
 def test_a_report_that_finds_no_room_to_wait_is_written_at_once(
-    world: World, tenant: Tenancy, phone: Phone
+    world: World, tenant: Tenancy, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.services.renewals.limit = 0
+    monkeypatch.setattr(world.services.renewals, "limit", 0)
     phone.report("precise")
     assert tenant.device_details(phone).permission.sequence == 2
 

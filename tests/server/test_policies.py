@@ -1,17 +1,27 @@
 """Snapshots: reloaded when the tenant changed, never stuck, and not computed twice."""
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+import postgres
 from doorstep_server import deployment, snapshots
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policies, Recent, keep_fresh
 from doorstep_server.settings import Settings
 from doorstep_server.store.api_keys import ApiKey
+from doorstep_server.store.database import WAIT_S, Database
 from doorstep_server.store.devices import Token
-from world import opened
+from doorstep_server.store.postgres import CONNECTIONS
+from doorstep_server.store.reach import NOTHING
+from doorstep_server.store.sqlite import READERS
+from world import World, opened
 
 
 def test_a_site_that_did_not_change_is_taken_over_as_it_is(settings: Settings) -> None:
@@ -48,7 +58,7 @@ def test_following_changes_survives_whatever_goes_wrong() -> None:
 
     async def follow() -> None:
         policies = Failing()
-        following = asyncio.create_task(keep_fresh(policies, poll_s=0))
+        following = asyncio.create_task(keep_fresh(policies, Meters(), poll_s=0))
         async with asyncio.timeout(30):
             for _ in range(3):
                 await policies.looks.acquire()
@@ -144,3 +154,65 @@ def test_a_revoked_key_is_not_remembered_while_the_new_policy_is_read(settings: 
             await database.close()
 
         asyncio.run(look())
+
+
+def test_a_change_is_seen_while_every_reader_is_busy(world: World) -> None:
+    tenant_id, kind = world.first.tenant_id, world.settings.database().partition(":")[0]
+    database = deployment.database(world.settings)
+
+    async def look() -> None:
+        policies = Policies(database, world.services.keyring, world.clock)
+        before = await policies.of(tenant_id)
+        async with BUSY[kind](world, database):
+            await asyncio.to_thread(world.first.site)
+            async with asyncio.timeout(WAIT_S):
+                assert await policies.refresh()
+                after = await policies._load_once(tenant_id)
+        assert len(after.index) == len(before.index) + 1
+        await database.close()
+
+    asyncio.run(look())
+
+
+@asynccontextmanager
+async def every_thread_waits(_: World, database: Database) -> AsyncIterator[None]:
+    """More reads than there are threads for, until the block ends."""
+    over, waiting = threading.Event(), threading.Semaphore(0)
+
+    def wait(_: object) -> None:
+        waiting.release()
+        over.wait()
+
+    reads = [asyncio.create_task(database.read(NOTHING, wait)) for _ in range(READERS + 1)]
+    for _ in range(READERS):
+        await asyncio.to_thread(waiting.acquire)
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*reads)
+
+
+@asynccontextmanager
+async def every_connection_waits(world: World, database: Database) -> AsyncIterator[None]:
+    """More reads than there are connections, which wait for a lock until the block ends."""
+    assert world.settings.admin_database_url is not None
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with postgres.session(world.settings.admin_database_url) as admin:
+        admin.run("SELECT pg_advisory_lock(1, 1)")
+        lock = text("SELECT pg_advisory_xact_lock_shared(1, 1)")
+        reads = [
+            asyncio.create_task(database.read(NOTHING, lambda c: c.execute(lock)))
+            for _ in range(CONNECTIONS + 1)
+        ]
+        await asyncio.to_thread(
+            postgres.wait_until, lambda: admin.run(waits) == [(CONNECTIONS,)], "all wait"
+        )
+        try:
+            yield
+        finally:
+            admin.run("SELECT pg_advisory_unlock(1, 1)")
+            await asyncio.gather(*reads)
+
+
+BUSY = {"sqlite": every_thread_waits, "postgresql": every_connection_waits}

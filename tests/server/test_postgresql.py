@@ -20,7 +20,15 @@ from doorstep_server import deployment
 from doorstep_server.keyring.opening import entries_at
 from doorstep_server.retention import run as retention_run
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, check_ins, devices, migrate, retention, sites
+from doorstep_server.store import (
+    Connection,
+    check_ins,
+    devices,
+    migrate,
+    mixing,
+    retention,
+    sites,
+)
 from doorstep_server.store.check_ins import Filter
 from doorstep_server.store.database import (
     AccessRefused,
@@ -322,12 +330,12 @@ async def _retention(settings: Settings, today: date) -> Any:
 
 def test_what_is_acknowledged_is_on_disk_whatever_the_server_is_set_to(world: World) -> None:
     [(name,)] = world.rows("SELECT current_database()")
-    world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
     shown = text("SELECT current_setting('synchronous_commit')")
-    assert world.services.database.write_now(NOTHING, lambda c: c.execute(shown).scalar()) == "on"
-    world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = remote_apply')
-    shown_again = world.services.database.write_now(NOTHING, lambda c: c.execute(shown).scalar())
-    assert shown_again == "remote_apply"
+    for is_set, is_used in (("off", "on"), ("remote_apply", "remote_apply")):
+        world.rows(f'ALTER DATABASE "{name}" SET synchronous_commit = {is_set}')
+        # a new one: connections that are open already keep the setting that they began with
+        with deployment.closed_after(deployment.database(world.settings)) as database:
+            assert database.write_now(NOTHING, lambda c: c.execute(shown).scalar()) == is_used
 
 
 def refused(settings: Settings, because: str, kind: type[Exception] = UnsupportedDatabase) -> None:
@@ -373,7 +381,7 @@ def test_deployments_on_one_server_are_closed_to_each_other(
 def test_functions_of_the_owner_are_bound(world: World) -> None:
     """To the schema, so that nothing planted runs as the owner; and to a short wait."""
     functions = world.rows("SELECT proconfig FROM pg_proc WHERE proname LIKE 'doorstep\\_%'")
-    assert len(functions) == 6
+    assert len(functions) == 7
     for (settings,) in functions:
         assert set(settings) == {"search_path=public, pg_temp", "lock_timeout=2s"}
 
@@ -492,6 +500,96 @@ def test_making_partitions_does_not_hold_up_check_ins_for_long(
         assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
         other.run("COMMIT")
     assert keep(world, date(2026, 9, 1)).partitions_dropped > 0
+
+
+def written_by(world: World) -> list[tuple[str, ...]]:
+    """Transactions that wrote check-ins, in the order in which the rows lie."""
+    return world.rows("SELECT xmin::text FROM check_ins ORDER BY ctid")
+
+
+def sent_together(phone: Phone, count: int) -> None:
+    claims = [phone.claim() for _ in range(count)]
+    answer = phone.post("/v1/check-ins/batch", {"check_ins": claims})
+    assert [item["status"] for item in answer.json()["results"]] == [201] * count
+
+
+def test_when_a_day_is_over_no_row_shows_which_it_came_with(
+    world: World, phone_of_first: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent_together(phone_of_first, 3)
+    assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+    assert len(set(written_by(world))) == 2
+    before = world.rows("SELECT * FROM check_ins ORDER BY id")
+
+    monkeypatch.setattr(mixing, "VERY_SMALL_BYTES", 0)
+    assert keep(world, TODAY).check_ins_mixed == 0  # more may come today
+    assert len(set(written_by(world))) == 2
+
+    tomorrow = TODAY + timedelta(days=1)
+    assert keep(world, tomorrow).check_ins_mixed == 4
+    assert len(written_by(world)) == 4
+    assert len(set(written_by(world))) == 1
+    assert world.rows("SELECT * FROM check_ins ORDER BY id") == before
+    by_place = world.rows("SELECT id FROM check_ins ORDER BY ctid")
+    assert by_place == world.rows("SELECT id FROM check_ins ORDER BY id")
+    assert keep(world, tomorrow).check_ins_mixed == 0
+
+
+def test_while_a_day_lasts_its_rows_are_mixed_where_they_are_few(
+    world: World, phone_of_first: Phone
+) -> None:
+    for together in (1, 2):
+        sent_together(phone_of_first, together)
+        sent_together(phone_of_first, 3)
+        assert len(set(written_by(world))) >= 2
+        assert keep(world, TODAY).check_ins_mixed == len(written_by(world))
+        assert len(set(written_by(world))) == 1
+    assert keep(world, TODAY).check_ins_mixed == 0
+
+
+def test_nothing_is_left_of_what_the_rows_were_before(world: World, phone_of_first: Phone) -> None:
+    sent_together(phone_of_first, 3)
+    assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+    [(table,)] = world.rows("SELECT DISTINCT tableoid::regclass::text FROM check_ins")
+    world.rows("CREATE EXTENSION pageinspect")
+    looking = (
+        "SELECT DISTINCT t_xmin::text, t_xmax::text FROM "
+        f"generate_series(0, pg_relation_size('{table}') / 8192 - 1) AS page, "
+        f"heap_page_items(get_raw_page('{table}', page::int))"
+    )
+    assert len(world.rows(looking)) == 2
+    keep(world, TODAY + timedelta(days=1))
+    assert world.rows(looking) == [(*written_by(world)[0], "0")]
+
+
+def test_who_erases_a_row_that_is_being_mixed_finds_it_afterwards(
+    world: World, phone_of_first: Phone
+) -> None:
+    sent_together(phone_of_first, 2)
+    assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+    with session(str(world.settings.admin_database_url)) as mixing, login(world) as erasing:
+        mixing.run("BEGIN")
+        assert mixing.run(f"SELECT doorstep_mix('{TODAY + timedelta(days=60)}')") == [(3,)]
+        enter(erasing, world.first.tenant_id)
+        with ThreadPoolExecutor(1) as pool:
+            deleted = pool.submit(erasing.run, "DELETE FROM check_ins RETURNING id")
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            wait_until(lambda: bool(world.rows(waiting)), "the erasure waits")
+            mixing.run("COMMIT")
+            assert len(deleted.result()) == 3
+        erasing.run("COMMIT")
+    assert written_by(world) == []
+
+
+def test_a_row_that_is_being_erased_is_not_waited_for(world: World, phone_of_first: Phone) -> None:
+    sent_together(phone_of_first, 2)
+    assert phone_of_first.check_in(phone_of_first.claim()).status_code == 201
+    [(one,)] = world.rows("SELECT id FROM check_ins LIMIT 1")
+    with session(str(world.settings.admin_database_url)) as mixing, login(world) as erasing:
+        enter(erasing, world.first.tenant_id)
+        erasing.run(f"DELETE FROM check_ins WHERE id = '{one}'")
+        assert mixing.run(f"SELECT doorstep_mix('{TODAY + timedelta(days=60)}')") == [(2,)]
+        erasing.run("COMMIT")
 
 
 def test_one_process_at_a_time_does_such_work(world: World) -> None:

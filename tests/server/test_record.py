@@ -118,6 +118,7 @@ def test_every_purpose_is_in_it_as_the_tenant_has_set_it(tenant: Tenancy) -> Non
     members = {
         "title": "Hours", "legal_basis": "consent", "level": "none", "time_precision_s": 3_600,
         "retention_days": 7, "max_age_s": 600, "requires_consent": True, "active": False,
+        "judged_by": "device",
     }  # fmt: skip
     tenant.purpose("hours", **members)
     shown = {purpose["name"]: purpose for purpose in asked(tenant)["purposes"]}

@@ -304,7 +304,7 @@ def test_a_head_is_logged_and_served_as_one(world: World) -> None:
     async def send(message: Message) -> None:
         seen.append((scope["method"], message["type"], message.get("body", b"")))  # type: ignore[arg-type]
 
-    asyncio.run(logged(world.client.app)(scope, receive, send))
+    asyncio.run(logged(world.client.app, world.services.meters)(scope, receive, send))
     assert seen == [("HEAD", "http.response.start", b""), ("HEAD", "http.response.body", b"")]
     assert scope["method"] == "HEAD"
 

@@ -11,6 +11,7 @@ from doorstep_server import deployment
 from doorstep_server.app import build_app, make_services
 from doorstep_server.cli import main
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.retention import Report, keep_running, run
 from doorstep_server.store import retention
 from doorstep_server.store.database import DatabaseUnavailable
@@ -95,7 +96,9 @@ def test_a_run_that_fails_is_told_and_the_next_one_comes() -> None:
 
     async def follow() -> None:
         database, keyring = Away(), cast("Keyring", None)
-        keeping = asyncio.create_task(keep_running(database, keyring, lambda: NOON, every_s=0))
+        keeping = asyncio.create_task(
+            keep_running(database, keyring, lambda: NOON, Meters(), every_s=0)
+        )
         async with asyncio.timeout(30):
             for _ in range(3):
                 await database.asked.acquire()

@@ -56,6 +56,18 @@ def test_the_wait_is_told_and_enough(clock: Seconds) -> None:
     assert allowance.take(ANA)
 
 
+def test_of_many_that_are_wanted_those_are_taken_that_are_there(clock: Seconds) -> None:
+    allowance = Allowance(clock, at_once=10, each_s=60.0)
+    assert allowance.take_some(ANA, 7) == 7
+    assert allowance.take_some(ANA, 7) == 3
+    assert allowance.take_some(ANA, 7) == 0
+    clock.now += 150.0
+    assert allowance.take_some(ANA, 7) == 2
+    assert allowance.wait_s(ANA) == 30
+    clock.now += 1e6
+    assert allowance.take_some(ANA, 70) == 10
+
+
 def test_callers_have_their_own(clock: Seconds) -> None:
     allowance = Allowance(clock, at_once=2, each_s=60.0)
     taken(allowance, ANA)

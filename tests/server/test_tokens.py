@@ -320,6 +320,30 @@ def test_all_of_a_persons_rows_are_found_and_no_others(
     assert sorted(record.id for record in found) == sorted(proposal.id for proposal in group)
 
 
+def test_several_persons_are_asked_about_at_once_and_one_of_them_twice(
+    world: World, tenant: Tenancy, phone: Phone, proposed: Callable[[int], list[Proposal]]
+) -> None:
+    other = tenant.phone()
+    check_in_often(other, 3)
+    group = proposed(5)
+    commit(world, tenant, group, NextNumbers())
+    theirs, others = (
+        PersonRows(
+            keys=tenant.keys_of(one.subject_id),
+            purposes=["visit", "another"],
+            expires_on=[date(2026, 5, 8) + timedelta(days=i) for i in range(3)],
+        )
+        for one in (phone, other)
+    )
+    first, second, third = world.read(
+        tenant.tenant_id,
+        lambda c: check_ins.of_persons(c, tenant.tenant_id, [theirs, others, theirs]),
+    )
+    assert sorted(record.id for record in first) == sorted(proposal.id for proposal in group)
+    assert len(second) == 3
+    assert third == first
+
+
 def pages(tenant: Tenancy, limit: int, **filters: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}

@@ -419,6 +419,7 @@ def knows(last: LastPresences, person: int, at: datetime = NOON) -> bool:
         tenant_id=TENANT,
         version=1,
         keys=KEYS,
+        keys_from=NOON.date(),
         keys_until=NOON.date() + timedelta(days=1),
         purposes={},
         limits=Limits(),

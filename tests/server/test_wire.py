@@ -6,7 +6,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from doorstep_server import wire
 from world import DATABASES, Phone, Tenancy, World
 
 CANARY = "canary-7391"
@@ -45,6 +48,58 @@ def send(phone: Phone, body: bytes, **headers: str) -> Any:
 def refused(answer: Any, status: int, code: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+#: what may stand in JSON, and nearly; names and strings that look like the ends of names
+_PIECES = st.sampled_from(
+    [
+        '"a"',
+        '"b"',
+        '":"',
+        '""',
+        '"\\\\"',
+        '"a\\":"',
+        "1",
+        "null",
+        "NaN",
+        "é",
+        ":",
+        ",",
+        " ",
+        "{",
+        "}",
+        "[",
+        "]",
+    ]
+)
+_NAMES = st.sampled_from(["a", "b", "", ":", ":a", " :", "a:", '"', "\\"])
+
+
+def _texts() -> st.SearchStrategy[str]:
+    """JSON with repeated members in places."""
+    values = st.one_of(st.just("1"), _NAMES.map(json.dumps))
+
+    def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+        member = st.tuples(_NAMES.map(json.dumps), st.sampled_from(["", " "]), inner)
+        members = st.lists(member.map(lambda m: f"{m[0]}{m[1]}:{m[2]}"), max_size=4)
+        lists = st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        return members.map(lambda found: "{" + ",".join(found) + "}") | lists
+
+    return st.recursive(values, larger, max_leaves=12)
+
+
+@given(text=_texts() | st.lists(_PIECES, max_size=12).map("".join))
+def test_what_looks_plain_by_a_glance_is_plain(text: str) -> None:
+    """And what is plain, and has nothing escaped or that looks like a name, is so by a glance."""
+    if wire._is_surely_plain(text.encode()):
+        wire._require_plain(text.encode())  # raises a refusal of what is not
+
+
+def test_a_usual_body_is_seen_to_be_plain_by_a_glance(phone: Phone) -> None:
+    claims = {"check_ins": [phone.claim(), phone.claim()]}
+    assert wire._is_surely_plain(json.dumps(claims).encode())
+    assert wire._is_surely_plain(json.dumps(claims, indent=1).encode())
+    assert not wire._is_surely_plain(b'{"fix":{"lat":1,"lon":2,"lat":1}}')
 
 
 @pytest.mark.parametrize("member", ["lat", "lon", "accuracy_m"])

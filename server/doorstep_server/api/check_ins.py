@@ -1,5 +1,6 @@
 """Check-ins: one, many, and the lists of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -21,7 +22,8 @@ from doorstep_server.check_ins.answer import Answer, answer
 from doorstep_server.check_ins.claim import AwareTime, Claim
 from doorstep_server.check_ins.flow import Arrival
 from doorstep_server.check_ins.journal import Failed, Result
-from doorstep_server.check_ins.probes import RATE_LIMITED
+from doorstep_server.check_ins.probes import RATE_LIMITED, Claimant
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.problems import Problem, Refusal, problem
@@ -49,6 +51,10 @@ CHECK_IN_REFUSALS = (
     "id-not-random",
     "id-reused",
     "too-old",
+    "position-not-taken",
+    "verdict-not-taken",
+    "site-required",
+    "bundle-outdated",
     RATE_LIMITED,
 )
 
@@ -124,7 +130,9 @@ async def create(
     dto=StrictJson[Batch],
     return_dto=None,
     request_max_body_size=BATCH_BODY_BYTES,
-    responses=documented.refusals(*documented.BODY, *documented.DEVICE, "batch-too-large"),
+    responses=documented.refusals(
+        *documented.BODY, *documented.DEVICE, "batch-too-large", RATE_LIMITED
+    ),
 )
 async def create_batch(
     request: Request[Any, Caller, Any], services: NamedDependency[Services], data: JSONBody[Batch]
@@ -139,11 +147,11 @@ async def create_batch(
 
 async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[Answer, bool]:
     """The answer to one claim, and whether it was given before. Raises `Refusal`."""
-    policy = await services.policies.of(caller.tenant_id)
+    if not services.device_limit.take(caller, 1):
+        services.meters.not_taken.add("device-limit")
+        raise services.device_limit.refusal(caller)
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version([claim]))
     [result] = await _check_in(services, policy, caller, [claim])
-    if isinstance(result, Refused) and result.code == RATE_LIMITED:
-        wait_s = services.way.probes.wait_s(flow.claimant(caller, claim))
-        raise Refusal(RATE_LIMITED, retry_after_s=max(1, wait_s))
     settled = _settled(result)
     return answer(policy.keys, claim.id, caller.subject_id, settled), settled.replayed
 
@@ -151,15 +159,13 @@ async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[
 async def settle_batch(
     services: Services, caller: Caller, batch: Batch, request_id: str
 ) -> BatchResults:
-    """The results of a batch. Raises `Refusal` of one that is too large."""
-    if len(batch.check_ins) > BATCH_LIMIT:
-        raise Refusal("batch-too-large")
-    policy = await services.policies.of(caller.tenant_id)
-    claims = [_readable(item, batch.sent_at) for item in batch.check_ins]
+    """The results of a batch. Raises `Refusal` of one that is too large, or all too much."""
+    claims = _claims(services, caller, batch)
     readable = [claim for claim in claims if isinstance(claim, Claim)]
+    policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version(readable))
     settled = iter(await _check_in(services, policy, caller, readable))
     outcomes = [next(settled) if isinstance(c, Claim) else c for c in claims]
-    answers = _BatchAnswers(policy.keys, caller.subject_id, request_id)
+    answers = _BatchAnswers(policy.keys, caller.subject_id, request_id, services.meters)
     return BatchResults(
         results=[
             answers.of(index, _readable_id(item), outcome)
@@ -168,21 +174,55 @@ async def settle_batch(
     )
 
 
+def _claims(services: Services, caller: Caller, batch: Batch) -> list[Claim | Refusal]:
+    """Of each item, what is claimed; those beyond the device's limit are not looked at."""
+    wanted = len(batch.check_ins)
+    if wanted > BATCH_LIMIT:
+        raise Refusal("batch-too-large")
+    taken = services.device_limit.take(caller, wanted)
+    services.meters.not_taken.add("device-limit", count=wanted - taken)
+    claims = [_readable(item, batch.sent_at) for item in batch.check_ins[:taken]]
+    if taken == wanted:
+        return claims
+    refusal = services.device_limit.refusal(caller)
+    if not taken:
+        raise refusal
+    return claims + [refusal] * (wanted - taken)
+
+
+def _bundle_version(claims: Sequence[Claim]) -> int:
+    """The newest bundle that any was judged by."""
+    return max((c.told.bundle_version for c in claims if c.told is not None), default=0)
+
+
 async def _check_in(
     services: Services, policy: Policy, caller: Caller, claims: list[Claim]
-) -> list[Result]:
+) -> list[Result | Refusal]:
     received_at = services.now()
     arrivals = [Arrival.of(policy, caller, claim, received_at) for claim in claims]
-    return await flow.check_in(services.way, policy, arrivals)
+    results = await flow.check_in(services.way, policy, arrivals)
+    return [
+        _until(services, flow.claimant(caller, claim))
+        if isinstance(result, Refused) and result.code == RATE_LIMITED
+        else result
+        for claim, result in zip(claims, results, strict=True)
+    ]
 
 
-def _settled(result: Result) -> Settled:
+def _until(services: Services, claimant: Claimant) -> Refusal:
+    """Of whose budget is spent: until when."""
+    return Refusal(RATE_LIMITED, retry_after_s=max(1, services.way.probes.wait_s(claimant)))
+
+
+def _settled(result: Result | Refusal) -> Settled:
     if isinstance(result, Settled):
         return result
     raise _refusal(result)
 
 
-def _refusal(result: Refused | Failed) -> Refusal:
+def _refusal(result: Refused | Failed | Refusal) -> Refusal:
+    if isinstance(result, Refusal):
+        return result
     if isinstance(result, Refused):
         return Refusal(result.code)
     if result.cause is None:
@@ -218,6 +258,7 @@ class _BatchAnswers:
     keys: TenantKeys
     subject_id: UUID
     request_id: str
+    meters: Meters
 
     def of(
         self, index: int, check_in_id: UUID | None, outcome: Result | Refusal
@@ -229,7 +270,8 @@ class _BatchAnswers:
             return BatchAnswer(
                 index=index, replayed=outcome.replayed, **msgspec.structs.asdict(single)
             )
-        refusal = outcome if isinstance(outcome, Refusal) else _refusal(outcome)
+        refusal = _refusal(outcome)
+        self.meters.refusals.add(refusal.kind.code)
         return BatchProblem(
             index=index,
             id=check_in_id,

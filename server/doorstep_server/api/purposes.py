@@ -14,7 +14,7 @@ from doorstep_server.auth import Admin, scope
 from doorstep_server.check_ins.claim import PurposeName
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import MAX_AGE_LIMIT_S, MAX_TIME_PRECISION_S
-from doorstep_server.privacy.policy import Purpose
+from doorstep_server.privacy.policy import JudgedBy, Purpose
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
 from doorstep_server.services import Services
@@ -30,6 +30,10 @@ LegalBasis = Literal[
     "public_task",
     "legitimate_interests",
 ]
+
+
+#: of what is stored at the others, the server has to see the position
+JUDGED_BY_DEVICES = frozenset({Level.NONE, Level.SITE})
 
 
 class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +65,14 @@ class PurposeContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 259_200
     requires_consent: bool = False
     active: bool = True
+    judged_by: Annotated[
+        JudgedBy,
+        Meta(
+            description="Who looks at positions. Judged by the `device`, none is ever sent: apps "
+            "send the site and what they found, and positions are refused. Only with the levels "
+            "`site` and `none`."
+        ),
+    ] = JudgedBy.SERVER
 
 
 class NewPurpose(PurposeContent, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +100,7 @@ class ShownPurpose(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: int
     requires_consent: bool
     active: bool
+    judged_by: JudgedBy
 
 
 def shown_purpose(purpose: Purpose) -> ShownPurpose:
@@ -121,7 +134,9 @@ async def list_all(
     guards=[scope(Area.PURPOSES, WRITE)],
     dto=StrictJson[NewPurpose],
     return_dto=None,
-    responses=documented.refusals(*documented.BODY, *documented.ADMIN, "name-taken"),
+    responses=documented.refusals(
+        *documented.BODY, *documented.ADMIN, "name-taken", "judged-by-impossible"
+    ),
 )
 async def create(
     request: Request[Any, Admin, Any],
@@ -157,7 +172,11 @@ async def read(
     dto=StrictJson[PurposeRevision],
     return_dto=None,
     responses=documented.refusals(
-        *documented.BODY, *documented.ADMIN, "not-found", "version-conflict"
+        *documented.BODY,
+        *documented.ADMIN,
+        "not-found",
+        "version-conflict",
+        "judged-by-impossible",
     ),
 )
 async def revise(
@@ -177,6 +196,8 @@ async def revise(
 
 def _purpose(name: str, version: int, content: PurposeContent) -> Purpose:
     fields = {f: getattr(content, f) for f in PurposeContent.__struct_fields__}
+    if content.judged_by is JudgedBy.DEVICE and content.level not in JUDGED_BY_DEVICES:
+        raise Refusal("judged-by-impossible", at="judged_by")
     return Purpose(name=name, version=version, **fields)
 
 

@@ -1,11 +1,11 @@
 """What an app sends to check in, as it is on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from doorstep_geofences import LONGEST_AGE_S, Fix
 
@@ -73,8 +73,40 @@ class FixClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the device found, where the purpose is judged by devices: the position stays there.
+
+    The reason says the outcome, too. There is no member for a coordinate, a distance or an
+    accuracy.
+    """
+
+    reason: Annotated[
+        Literal[
+            "inside",
+            "outside",
+            "no_site_near",
+            "mocked",
+            "null_island",
+            "outside_hours",
+            "near_boundary",
+            "accuracy_too_low",
+            "accuracy_unknown",
+        ],
+        Meta(description="Why: one of the reasons. `inside` needs `site_id`."),
+    ]
+    captured_at: AwareTime
+    bundle_version: Annotated[
+        int, Meta(ge=0, le=MAX_SEQUENCE, description="Of the bundle that it was judged by.")
+    ]
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One claim of presence. Send the same id again to repeat it safely."""
+    """One claim of presence: `fix`, or `verdict` where the purpose is judged by devices.
+
+    Send the same id again to repeat it safely.
+    """
+
+    ONE_OF: ClassVar = ("fix", "verdict")
 
     id: Annotated[
         UUID,
@@ -84,7 +116,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ]
     purpose: PurposeName
-    fix: FixClaim
+    fix: FixClaim | UnsetType = UNSET
+    verdict: Told | UnsetType = UNSET
     site_id: UUID | None = None
     action: Literal["in", "out"] | None = None
     sent_at: AwareTime | None = None
@@ -92,6 +125,22 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     permission_epoch: (
         Annotated[Epoch, Meta(description="Under which the position was captured.")] | None
     ) = None
+
+    def __post_init__(self) -> None:
+        if (self.fix is UNSET) is (self.verdict is UNSET):
+            raise ValueError("a claim has a fix or a verdict")
+
+    @property
+    def told(self) -> Told | None:
+        """What the device found; None where it sent its position."""
+        return None if self.verdict is UNSET else self.verdict
+
+    @property
+    def captured_at(self) -> datetime:
+        """When the position was taken, by the device's wall clock."""
+        evidence = self.fix if self.verdict is UNSET else self.verdict
+        assert evidence is not UNSET
+        return evidence.captured_at
 
 
 def is_random(check_in_id: UUID) -> bool:

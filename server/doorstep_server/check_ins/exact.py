@@ -38,12 +38,12 @@ class Position(msgspec.Struct, frozen=True, array_like=True, repr_omit_defaults=
 
 
 async def with_exact(
-    keyring: Keyring, policy: Policy, judged: Sequence[Judged | str], fixes: Sequence[Fix]
+    keyring: Keyring, policy: Policy, judged: Sequence[Judged | str], fixes: Sequence[Fix | None]
 ) -> list[Judged | str]:
     """The judged check-ins, with the sealed fix where it is to be kept."""
     return [
         await _sealed(keyring, policy, one, fix)
-        if isinstance(one, Judged) and _is_kept(one)
+        if isinstance(one, Judged) and fix is not None and _is_kept(one)
         else one
         for one, fix in zip(judged, fixes, strict=True)
     ]

@@ -16,12 +16,14 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from doorstep_geofences import (
     CaptureTimes,
     Fix,
     Freshness,
     Question,
+    Reason,
     Site,
     Verdict,
     age_s,
@@ -32,24 +34,27 @@ from doorstep_geofences import (
 )
 from doorstep_server.callers import Caller
 from doorstep_server.check_ins import travel
-from doorstep_server.check_ins.claim import Claim, is_random
+from doorstep_server.check_ins.claim import Claim, Told, is_random
 from doorstep_server.check_ins.exact import with_exact
 from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull, Result
 from doorstep_server.check_ins.probes import Claimant, ProbeBudget
 from doorstep_server.check_ins.travel import LastPresences
 from doorstep_server.keyring import Keyring
+from doorstep_server.meters import Meters
 from doorstep_server.policies import Policy
 from doorstep_server.privacy import cells, labels
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import Judged, Minimized, Unprinted, minimize
-from doorstep_server.privacy.policy import Purpose
-from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused
+from doorstep_server.privacy.minimize import Evidence, Judged, Minimized, Unprinted, minimize
+from doorstep_server.privacy.policy import JudgedBy, Purpose
+from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused, Settled
 from doorstep_server.store.database import DatabaseUnavailable
 
 #: some microseconds each, but hundreds where a fix is near an edge
 JUDGED_AT_ONCE = 16
 
 T = TypeVar("T")
+
+BUNDLE_OUTDATED = "bundle-outdated"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,7 +65,8 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
     caller: Caller
     claim: Claim
     received_at: datetime
-    fix: Fix
+    #: None when the device judged its position itself
+    fix: Fix | None
     age_s: float
     is_skewed: bool
     captured_at: datetime
@@ -73,7 +79,7 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
     def of(cls, policy: Policy, caller: Caller, claim: Claim, received_at: datetime) -> "Arrival":
         """Of a claim that just arrived."""
         times = CaptureTimes(
-            captured_at=claim.fix.captured_at,
+            captured_at=claim.captured_at,
             received_at=received_at,
             sent_at=claim.sent_at,
             age_s=claim.age_s,
@@ -82,7 +88,7 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
             caller=caller,
             claim=claim,
             received_at=received_at,
-            fix=claim.fix.fix(),
+            fix=None if claim.fix is UNSET else claim.fix.fix(),
             age_s=age_s(times),
             is_skewed=is_skewed(times),
             captured_at=captured_instant(times),
@@ -96,6 +102,14 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
         """Whether its purpose is about no sites."""
         return self.purpose is not None and self.purpose.level is Level.CELL
 
+    @property
+    def tells_of_no_place(self) -> bool:
+        """Whether its answer cannot be a way to measure where a site is.
+
+        A device that judges by itself knows the fences.
+        """
+        return self.has_no_sites or self.fix is None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
@@ -105,6 +119,7 @@ class Way:
     last: LastPresences
     probes: ProbeBudget
     keyring: Keyring
+    meters: Meters
 
 
 def claimant(caller: Caller, claim: Claim) -> Claimant:
@@ -113,8 +128,12 @@ def claimant(caller: Caller, claim: Claim) -> Claimant:
 
 
 async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Settle a device's claims durably, in their order."""
+    """Settle a device's claims durably, in their order.
+
+    Raises `JournalFull`, before anything is judged where that is known then, and `JournalClosed`.
+    """
     settleable = [a for a in arrivals if is_random(a.claim.id)]
+    way.journal.require_room(policy.tenant_id, len(settleable))
     settled = iter(await _within_budget(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
@@ -128,7 +147,7 @@ async def _within_budget(way: Way, policy: Policy, arrivals: Sequence[Arrival]) 
     Not when the caller goes away: what is settled then is told to who asks with the same id.
     """
     claimants = [
-        None if arrival.has_no_sites else claimant(arrival.caller, arrival.claim)
+        None if arrival.tells_of_no_place else claimant(arrival.caller, arrival.claim)
         for arrival in arrivals
     ]
 
@@ -158,7 +177,18 @@ async def _settled(
     proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
     results = await way.journal.append(proposals)
     way.last.note(arrivals[0].caller.tenant_id, doubted, results)
+    _count(way.meters, doubted, results)
     return results
+
+
+def _count(meters: Meters, judged: Sequence[Judged | str], results: Sequence[Result]) -> None:
+    for one, result in zip(judged, results, strict=True):
+        if not isinstance(result, Settled):
+            continue
+        if result.replayed:
+            meters.replays.add()
+        elif isinstance(one, Judged):
+            meters.check_ins.add(one.verdict.outcome.value, one.verdict.reason.value)
 
 
 async def _aside_if_many(arrivals: Sequence[Arrival], step: Callable[[], T]) -> T:
@@ -170,15 +200,41 @@ def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | s
     """The verdict on each claim, or the code of its refusal."""
     outcomes: list[Judged | str] = [_refusal(policy, a) or "" for a in arrivals]
     judged = [i for i, refusal in enumerate(outcomes) if not refusal]
-    in_cells = {i for i in judged if arrivals[i].has_no_sites}
-    at_sites = [i for i in judged if i not in in_cells]
-    verdicts = judge([_question(arrivals[i]) for i in at_sites], policy.index)
-    for i, verdict in zip(at_sites, verdicts, strict=True):
-        outcomes[i] = _judged(policy, arrivals[i], verdict)
-    for i in in_cells:
-        verdict = judge_cell(_question(arrivals[i]), cells.MAX_ACCURACY_M)
+    at_sites: list[tuple[int, Question]] = []
+    for i in judged:
+        arrival = arrivals[i]
+        if arrival.claim.told is not None:
+            verdict = _as_told(policy, arrival, arrival.claim.told)
+            outcomes[i] = _judged(policy, arrival, verdict)
+        elif arrival.has_no_sites:
+            verdict = judge_cell(_question(arrival), cells.MAX_ACCURACY_M)
+            outcomes[i] = _judged(policy, arrival, verdict)
+        else:
+            at_sites.append((i, _question(arrival)))
+    verdicts = judge([question for _, question in at_sites], policy.index)
+    for (i, _), verdict in zip(at_sites, verdicts, strict=True):
         outcomes[i] = _judged(policy, arrivals[i], verdict)
     return outcomes
+
+
+_REASONS = {reason.value: reason for reason in Reason}
+#: These come before the clocks and the hours, as in judging a position.
+_BEFORE_THE_CLOCKS = frozenset({
+    Reason.MOCKED, Reason.NULL_ISLAND, Reason.ACCURACY_UNKNOWN, Reason.ACCURACY_TOO_LOW,
+})  # fmt: skip
+
+
+def _as_told(policy: Policy, arrival: Arrival, told: Told) -> Verdict:
+    """What the device found, unless the clocks or the site's hours say otherwise."""
+    site_id, reason = arrival.claim.site_id, _REASONS[told.reason]
+    site = None if site_id is None else policy.index.get(site_id)
+    if reason in _BEFORE_THE_CLOCKS:
+        return Verdict(reason, site)
+    if arrival.is_skewed:
+        return Verdict(Reason.CLOCK_SKEW, site)
+    if site is not None and not site.is_open(arrival.captured_at):
+        return Verdict(Reason.OUTSIDE_HOURS, site)
+    return Verdict(reason, site)
 
 
 def propose(
@@ -195,7 +251,11 @@ def _refusal(policy: Policy, arrival: Arrival) -> str | None:
     """Why a claim is refused before it is judged: the code of a problem."""
     if arrival.purpose is None:
         return "purpose-unknown"
-    return _purpose_refusal(arrival.purpose, arrival) or _site_refusal(policy, arrival)
+    return (
+        _purpose_refusal(arrival.purpose, arrival)
+        or _site_refusal(policy, arrival)
+        or _told_refusal(policy, arrival)
+    )
 
 
 def _purpose_refusal(purpose: Purpose, arrival: Arrival) -> str | None:
@@ -206,7 +266,9 @@ def _purpose_refusal(purpose: Purpose, arrival: Arrival) -> str | None:
         return "consent-required"
     if arrival.age_s > purpose.max_age_s:
         return TOO_OLD
-    return None
+    if arrival.fix is None:
+        return None if purpose.judged_by is JudgedBy.DEVICE else "verdict-not-taken"
+    return None if purpose.judged_by is JudgedBy.SERVER else "position-not-taken"
 
 
 def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
@@ -223,14 +285,27 @@ def _site_refusal(policy: Policy, arrival: Arrival) -> str | None:
     return None
 
 
+def _told_refusal(policy: Policy, arrival: Arrival) -> str | None:
+    """Why what a device found is not taken."""
+    told, site_id = arrival.claim.told, arrival.claim.site_id
+    if told is None:
+        return None
+    if site_id is None and told.reason == "inside":
+        return "site-required"
+    # where it is later than all that is known here, the deployment was restored since
+    changed = policy.index[site_id].since if site_id is not None else 0
+    return None if changed <= told.bundle_version <= policy.version else BUNDLE_OUTDATED
+
+
 def _question(arrival: Arrival) -> Question:
-    claim, groups = arrival.claim, arrival.caller.groups
+    claim, groups, fix = arrival.claim, arrival.caller.groups, arrival.fix
+    assert fix is not None, "what a device told is not asked again"
 
     def admits(site: Site) -> bool:
         return site.admits(groups, claim.purpose)
 
     return Question(
-        fix=arrival.fix,
+        fix=fix,
         site_id=claim.site_id,
         # an older one was queued by the app: how old it may be is the purpose's to say, and
         # whether its capture was permitted the epoch's
@@ -242,7 +317,7 @@ def _question(arrival: Arrival) -> Question:
 
 
 def _judged(policy: Policy, arrival: Arrival, verdict: Verdict) -> Judged:
-    claim = arrival.claim
+    claim, fix = arrival.claim, arrival.fix
     assert arrival.purpose is not None
     return Judged(
         id=claim.id,
@@ -253,7 +328,8 @@ def _judged(policy: Policy, arrival: Arrival, verdict: Verdict) -> Judged:
         claimed_site_id=claim.site_id,
         action=claim.action,
         verdict=verdict,
-        cell=cells.cell_of(claim.fix.lat, claim.fix.lon) if arrival.has_no_sites else None,
+        evidence=Evidence.DEVICE if fix is None else Evidence.GPS,
+        cell=cells.cell_of(fix.lat, fix.lon) if fix and arrival.has_no_sites else None,
         exact=None,
         captured_at=None if arrival.is_skewed else arrival.captured_at,
         received_at=arrival.received_at,
@@ -282,20 +358,23 @@ def _proposal(arrival: Arrival, outcome: Minimized | str) -> Proposal:
 
 def _digest(policy: Policy, caller: Caller, claim: Claim) -> bytes:
     """Of what makes a check-in this one and no other. What changes on a retry is left out."""
-    fix = claim.fix
     content = (
         caller.device_id.bytes,
         claim.purpose,
         claim.site_id.bytes if claim.site_id else None,
         claim.action,
-        fix.lat,
-        fix.lon,
-        fix.accuracy_m,
-        (fix.captured_at - EPOCH).total_seconds(),
-        fix.mocked,
-        fix.source,
+        *_evidence(claim),
     )
     return labels.content_digest(policy.keys, _packed.encode(content))
+
+
+def _evidence(claim: Claim) -> tuple[object, ...]:
+    captured_s = (claim.captured_at - EPOCH).total_seconds()
+    if claim.fix is UNSET:
+        assert claim.verdict is not UNSET, "a claim has one of them"
+        return (claim.verdict.reason, captured_s, claim.verdict.bundle_version)
+    fix = claim.fix
+    return (fix.lat, fix.lon, fix.accuracy_m, captured_s, fix.mocked, fix.source)
 
 
 _packed = msgspec.msgpack.Encoder()

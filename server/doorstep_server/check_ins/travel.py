@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from doorstep_geofences import Bounds, Outcome, Reason, Verdict
 from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible
+from doorstep_server.check_ins.gathered import Gathered
 from doorstep_server.check_ins.journal import Result
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.levels import Level
@@ -30,7 +31,7 @@ from doorstep_server.privacy.minimize import (
     Judged,
     cut_time,
 )
-from doorstep_server.store import check_ins
+from doorstep_server.store import Connection, check_ins
 from doorstep_server.store.check_ins import PersonRows, Settled
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
@@ -68,6 +69,7 @@ class LastPresences:
 
     def __init__(self, database: Database, *, limit: int = 50_000) -> None:
         self._database = database
+        self._stored = Gathered(self._read)
         self._limit = limit
         # in the order in which they were noted
         self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
@@ -78,13 +80,29 @@ class LastPresences:
         known = self._known.get((policy.tenant_id, judged.subject_id))
         if known is not None and not _is_old(known, judged.received_at):
             return [known.presence]
-        found = await self._database.read(
-            Reach.of(policy.tenant_id),
-            lambda c: check_ins.of_person(c, policy.tenant_id, _rows_near(policy, judged)),
-        )
+        found = await self._stored.ask((policy.tenant_id, _rows_near(policy, judged)))
         accepted = [r for r in found if r.outcome is Outcome.ACCEPTED]
         presences = (_stored_presence(policy, r) for r in _next_to(accepted, _captured_at(judged)))
         return [presence for presence in presences if presence is not None]
+
+    async def _read(
+        self, asked: Sequence[tuple[UUID, PersonRows]]
+    ) -> Sequence[list[CheckInRecord]]:
+        """What is stored of people, of whatever tenants, in one read."""
+        places: dict[UUID, list[int]] = {}
+        for i, (tenant_id, _) in enumerate(asked):
+            places.setdefault(tenant_id, []).append(i)
+
+        def read(connection: Connection) -> dict[int, list[CheckInRecord]]:
+            found: dict[int, list[CheckInRecord]] = {}
+            for tenant_id, of_tenant in places.items():
+                persons = [asked[i][1] for i in of_tenant]
+                rows = check_ins.of_persons(connection, tenant_id, persons)
+                found.update(zip(of_tenant, rows, strict=True))
+            return found
+
+        found = await self._database.read(Reach.of_all(places), read)
+        return [found[i] for i in range(len(asked))]
 
     def forget(self, tenant_id: UUID, subject_id: UUID) -> None:
         """Nothing is known of a subject any more."""
@@ -93,14 +111,15 @@ class LastPresences:
     def note(
         self, tenant_id: UUID, judged: Sequence[Judged | str], results: Sequence[Result]
     ) -> None:
-        """Remember where check-ins were newly stored as accepted; not late ones."""
-        for one, result in zip(judged, results, strict=True):
+        """Remember where a subject's check-ins were newly stored as accepted; not late ones."""
+        for one, result in zip(reversed(judged), reversed(results), strict=True):
             if isinstance(one, str) or not _is_accepted(one) or not _is_new_presence(result):
                 continue
             if one.received_at - _captured_at(one) < KNOWN_FOR:
                 self._known[tenant_id, one.subject_id] = _Known(_presence(one), one.received_at)
                 self._known.move_to_end((tenant_id, one.subject_id))
                 self._let_go(one.received_at)
+                return
 
     def _let_go(self, now: datetime) -> None:
         """Of what was noted longest ago: all that is too old, and what is too much."""

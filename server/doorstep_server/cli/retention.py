@@ -28,6 +28,9 @@ def run_command(settings: Settings) -> None:
         f"{report.partitions_dropped} partitions dropped and {report.partitions_made} made."
     )
     click.echo(
+        f"{report.check_ins_mixed} check-ins written anew, so that none shows which it came with."
+    )
+    click.echo(
         f"{report.check_ins_held} check-ins moved to legal holds, {report.holds_ended} holds "
         f"ended, {report.exact_positions_deleted} exact positions deleted, "
         f"{report.keys_destroyed} keys destroyed."

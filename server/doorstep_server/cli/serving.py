@@ -1,12 +1,15 @@
 """`doorstep serve`."""
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import click
 import uvicorn
@@ -14,13 +17,18 @@ import uvicorn
 from doorstep_server import logs, settings
 from doorstep_server.access_vault import open_vault
 from doorstep_server.asgi import asgi
+from doorstep_server.cli.connections import WatchedProtocol
 from doorstep_server.deployment import open_deployment
+from doorstep_server.meters import shared_folder
 from doorstep_server.settings import Settings
 
 #: of Linux's prctl
 _PR_SET_DUMPABLE = 4
-#: how long a stopping server waits for requests that are under way
-GRACE_S = 20
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+#: a worker that does not even say that it lives is taken for dead; a busy one may take some time
+ALIVE_WITHIN_S = 30
+#: beyond what requests that are under way are given: then a process that stops is ended
+END_WITHIN_S = 10
 
 
 @click.command()
@@ -45,6 +53,12 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     _hand_down(chosen)
     _end_well()
     logs.event("serving", port=port)
+    with shared_folder() as folder:
+        os.environ[settings.PREFIX + "METERS"] = str(folder)
+        _run(chosen, host, port, workers)
+
+
+def _run(chosen: Settings, host: str, port: int, workers: int) -> None:
     uvicorn.run(
         "doorstep_server.cli.serving:worker",
         factory=True,
@@ -58,7 +72,9 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
         proxy_headers=chosen.trusted_proxies is not None,
         forwarded_allow_ips=chosen.trusted_proxies,
         date_header=True,
-        timeout_graceful_shutdown=GRACE_S,
+        http=WatchedProtocol,
+        timeout_worker_healthcheck=ALIVE_WITHIN_S,
+        timeout_graceful_shutdown=chosen.stop_within_s,
     )
 
 
@@ -81,8 +97,30 @@ def _end_well() -> None:
 
     Uvicorn takes these signals while it serves, drains, and raises them again at its end.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _end_in_time(within_s: float) -> None:
+    """Whoever is told to stop is ended, if anything of it is still stuck after so long.
+
+    Uvicorn gives up requests that take too long, but a thread that hangs it would wait for.
+    """
+
+    def end() -> None:
+        logs.event("stopped-unfinished", level=logging.WARNING)
+        os._exit(1)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        ending = threading.Timer(within_s, end)
+        ending.daemon = True
+        ending.start()
+        if callable(usual := usuals[number]):
+            usual(number, frame)
+
+    usuals = {int(number): signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        signal.signal(number, stop)
 
 
 def _leave_no_memory() -> None:
@@ -114,6 +152,9 @@ def worker() -> object:
     logs.configure(chosen.log_level)
     # a new program is dumpable again, whoever started it
     _leave_no_memory()
+    WatchedProtocol.head_within_s = chosen.patience_s
+    # uvicorn has set its own by now
+    _end_in_time(chosen.stop_within_s + END_WITHIN_S)
     try:
         return asgi(chosen)
     except Exception as error:

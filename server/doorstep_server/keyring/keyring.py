@@ -116,6 +116,7 @@ class Keyring:
             EntryName(str(tenant_id), Kind.TENANT, name): secrets.token_bytes(length)
             for name, length in _TENANT_SECRETS.items()
         }
+        made |= {name: secrets.token_bytes(SECRET_BYTES) for name in _rows(tenant_id, today)}
         self._entries.add(self._wrapped(made), counted=True)
         return self.tenant(tenant_id, today)
 
@@ -124,14 +125,16 @@ class Keyring:
 
         Raises `KeyringUnusable` when the keyring has none for it.
         """
-        owned = {
-            name: self._secret(EntryName(str(tenant_id), Kind.TENANT, name))
-            for name in _TENANT_SECRETS
-        }
-        return TenantKeys(rows=self._row_keys(tenant_id, today), **owned)
+        owned = self._read([EntryName(str(tenant_id), Kind.TENANT, n) for n in _TENANT_SECRETS])
+        if len(owned) < len(_TENANT_SECRETS):
+            raise KeyringUnusable(BEHIND)
+        return TenantKeys(
+            rows=self._row_keys(tenant_id, today),
+            **{name.name: secret for name, secret in owned.items()},
+        )
 
     def _row_keys(self, tenant_id: UUID, today: date) -> Mapping[str, bytes]:
-        wanted = [EntryName(str(tenant_id), Kind.ROWS, m) for m in _months(today)]
+        wanted = _rows(tenant_id, today)
         found = self._read(wanted)
         missing = [name for name in wanted if name not in found]
         if missing:
@@ -266,11 +269,10 @@ class Keyring:
 
     def _ensure(self, names: Sequence[EntryName], *, counted: bool = False) -> None:
         """Make those secrets that are not there; whoever is faster, theirs stay."""
-        there = self._entries.read(names)
-        for name in names:
-            if name not in there:
-                made = {name: secrets.token_bytes(SECRET_BYTES)}
-                self._entries.add(self._wrapped(made), counted=counted)
+        while missing := set(names) - self._entries.read(names).keys():
+            made = {name: secrets.token_bytes(SECRET_BYTES) for name in missing}
+            # all at once, or none where somebody made one of them meanwhile
+            self._entries.add(self._wrapped(made), counted=counted)
 
     def _secret(self, name: EntryName) -> bytes:
         found = self._read([name])
@@ -294,6 +296,10 @@ def _external(keys: TenantKeys, tenant_id: UUID, external_id: str) -> EntryName:
     said = b"external-id\0" + external_id.encode()
     label = hmac.digest(keys.labels, said, hashlib.sha256)
     return EntryName(str(tenant_id), Kind.EXTERNAL, label.hex())
+
+
+def _rows(tenant_id: UUID, today: date) -> list[EntryName]:
+    return [EntryName(str(tenant_id), Kind.ROWS, month) for month in _months(today)]
 
 
 def _exact(tenant_id: UUID, subject_id: UUID, day: date) -> EntryName:

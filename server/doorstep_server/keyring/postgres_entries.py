@@ -10,6 +10,7 @@ import asyncpg
 
 from doorstep_server.keyring.entries import Entries, EntryName, Head, Kind
 from doorstep_server.keyring.errors import LOST_DATABASE, MISSING, KeyringUnusable, unreadable
+from doorstep_server.store import pooler
 from doorstep_server.store.scrubbing import CURRENT, OLDER
 
 T = TypeVar("T")
@@ -178,7 +179,8 @@ class PostgresEntries(Entries):
         in_transaction: bool,  # noqa: FBT001
     ) -> T:
         try:
-            connection = await asyncpg.connect(self._url, timeout=_WAIT_S, command_timeout=30.0)
+            connect = pooler.connecting(self._url, timeout=_WAIT_S, command_timeout=30.0)
+            connection = await connect()
             try:
                 if not in_transaction:
                     return await work(connection)

@@ -153,6 +153,7 @@ DATA_MAP: dict[str, dict[str, Entry]] = {
         "max_age_s": _of_tenant("how old a position may be"),
         "requires_consent": _of_tenant("refuses check-ins without consent"),
         "active": _of_tenant("whether check-ins are taken"),
+        "judged_by": _of_tenant("whether positions are sent, or stay on the phone"),
     },
     "sites": {
         "tenant_id": _of_site(_KEEPS_APART),

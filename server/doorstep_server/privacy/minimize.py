@@ -37,9 +37,12 @@ class Unprinted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(StrEnum):
-    """What a check-in rests on. QR codes, second persons and device-judged ones come later."""
+    """What a check-in rests on. QR codes and second persons come later."""
 
+    #: a position that was sent and judged here
     GPS = "gps"
+    #: the word of the device, which judged its position itself
+    DEVICE = "device"
 
 
 class CheckInRecord(Unprinted, frozen=True, kw_only=True):
@@ -137,6 +140,7 @@ class Judged(Unprinted, frozen=True, kw_only=True):
     claimed_site_id: UUID | None
     action: str | None
     verdict: Verdict
+    evidence: Evidence
     #: the cell of the fix, for a purpose without sites
     cell: int | None
     #: the sealed fix, for a purpose that keeps it
@@ -249,7 +253,7 @@ def _record(keys: TenantKeys, judged: Judged, level: Level) -> CheckInRecord:
         ),
         outcome=judged.verdict.outcome,
         reason=judged.verdict.reason,
-        evidence=Evidence.GPS,
+        evidence=judged.evidence,
     )
 
 

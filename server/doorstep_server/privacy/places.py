@@ -24,6 +24,7 @@ FUNCTIONS = {
     "doorstep_analyze_sites()": "renew the statistics of sites",
     "doorstep_rewritable(date[])": "name the tables that may hold bytes of a person who was erased",
     "doorstep_rewrite(text)": "write a table anew, so that nothing deleted is left in its files",
+    "doorstep_mix(date)": "write a day's check-ins anew, so that none shows which it came with",
     "doorstep_oldest_wal()": "say since when deleted rows may still be in the write-ahead log",
 }
 

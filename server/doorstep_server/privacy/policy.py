@@ -1,8 +1,17 @@
 """A purpose: why location is processed, and what it allows to be kept."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from doorstep_server.privacy.levels import Level
+
+
+class JudgedBy(StrEnum):
+    """Who looks at the position."""
+
+    SERVER = "server"
+    #: it never leaves the phone: what comes in is a verdict
+    DEVICE = "device"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,3 +32,4 @@ class Purpose:
     max_age_s: int
     requires_consent: bool
     active: bool
+    judged_by: JudgedBy = JudgedBy.SERVER

@@ -21,7 +21,7 @@ from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.measures import Practice
 from doorstep_server.privacy.minimize import CELL_TIME_PRECISION_S
 from doorstep_server.privacy.places import FILES
-from doorstep_server.privacy.policy import Purpose
+from doorstep_server.privacy.policy import JudgedBy, Purpose
 from doorstep_server.privacy.stored_at import INSIDE, STORED_AT, Written
 
 BY_CONTROLLER = "to be completed by the controller"
@@ -75,6 +75,10 @@ class RecordedPurpose(msgspec.Struct, frozen=True, kw_only=True):
     time_precision_s: Annotated[int, Meta(description="Times are cut to a multiple of this.")]
     retention_days: int
     max_age_s: int
+    judged_by: Annotated[
+        JudgedBy,
+        Meta(description="Who looks at positions. Judged by the device, none is ever sent."),
+    ]
 
 
 class StoredColumn(msgspec.Struct, frozen=True, kw_only=True):

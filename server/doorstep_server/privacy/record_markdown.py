@@ -74,7 +74,7 @@ def _purposes(record: ProcessingRecord) -> Iterator[str]:
     yield ""
     yield from _table(
         ["purpose", "version", "switched on", "legal basis", "consent", "level", "stored at",
-         "times cut to", "kept for", "positions up to"],
+         "times cut to", "kept for", "positions up to", "judged by"],
         (
             [
                 f"{p.name}: {p.title}",
@@ -87,6 +87,7 @@ def _purposes(record: ProcessingRecord) -> Iterator[str]:
                 f"{p.time_precision_s} s",
                 f"{p.retention_days} days",
                 f"{p.max_age_s} s old",
+                f"the {p.judged_by}",
             ]
             for p in record.purposes
         ),

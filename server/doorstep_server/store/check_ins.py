@@ -458,12 +458,24 @@ def of_person(connection: Connection, tenant_id: UUID, person: PersonRows) -> li
     Those that come last in their series first: whoever removes them in this order, some at a time,
     may be interrupted, and what is left is found again.
     """
-    series = [
-        TokenSeries(person.keys, purpose, day)
-        for day in person.expires_on
-        for purpose in person.purposes
-    ]
-    return [_record(row) for row in rows_of(connection, tenant_id, series)][::-1]
+    [found] = of_persons(connection, tenant_id, [person])
+    return found
+
+
+def of_persons(
+    connection: Connection, tenant_id: UUID, persons: Sequence[PersonRows]
+) -> list[list[CheckInRecord]]:
+    """As `of_person`, of several at once, who may be the same."""
+    found: list[list[CheckInRecord]] = [[] for _ in persons]
+    wanted: dict[TokenSeries, list[int]] = {}
+    for i, person in enumerate(persons):
+        for day in person.expires_on:
+            for purpose in person.purposes:
+                wanted.setdefault(TokenSeries(person.keys, purpose, day), []).append(i)
+    for series, row in rows_of(connection, tenant_id, list(wanted)):
+        for i in wanted[series]:
+            found[i].append(_record(row))
+    return [records[::-1] for records in found]
 
 
 def in_order(

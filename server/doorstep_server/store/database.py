@@ -110,6 +110,10 @@ class Database(ABC):
         """Run a store function on one state of the database. Raises `DatabaseUnavailable`."""
 
     @abstractmethod
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """As `read`, never behind other reads: for what must be known of changes, and is short."""
+
+    @abstractmethod
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """As `read`, for what takes long to make out: the event loop goes on meanwhile."""
 
@@ -135,6 +139,14 @@ class Database(ABC):
 
         Of check-ins those parts that expire on these days are scrubbed; None: all. Raises
         `DatabaseUnavailable` when it cannot be done now, as long as old readers are there.
+        """
+
+    @abstractmethod
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
+        """Make it unseen which check-ins were written together; how many were written anew.
+
+        Of days that are over, and of those that last where it costs little. They are named by the
+        day that their check-ins expire on. Raises `DatabaseUnavailable`.
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: the last revision in `migrations/versions`
-CURRENT = "0005"
+CURRENT = "0007"
 
 
 class SchemaOutdated(RuntimeError):

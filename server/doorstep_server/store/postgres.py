@@ -5,6 +5,7 @@ Every transaction begins by taking the role `doorstep_app` and naming its tenant
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
 import msgspec
 from asyncpg.exceptions import ClientConfigurationError
 from sqlalchemy import Connection, text
@@ -21,7 +21,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from doorstep_server.store import dumping, grants, isolation, migrate, scrubbing, tenants
+from doorstep_server.store import (
+    dumping,
+    grants,
+    isolation,
+    migrate,
+    mixing,
+    pooler,
+    scrubbing,
+    tenants,
+)
 from doorstep_server.store.database import (
     WAIT_S,
     AccessRefused,
@@ -43,7 +52,9 @@ T = TypeVar("T")
 
 #: connections of one process
 CONNECTIONS = 8
-#: and so many more while it reads or writes much
+#: and so many to follow changes with
+FOLLOWING = 1
+#: and so many beside them, for what reads or writes much
 DOING_MUCH = 2
 #: for a server that no longer answers at all; its own limits are shorter
 COMMAND_TIMEOUT_S = 30.0
@@ -62,7 +73,9 @@ class PostgresDatabase(Database):
         engine = _engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_S)
         self._engine = engine
         self._writing, self._reading = _for_writing(engine), _for_reading(engine)
+        self._following = _for_reading(_engine(url, pool_size=FOLLOWING, max_overflow=0))
         self._doing_much = asyncio.Semaphore(DOING_MUCH)
+        self._asides = _Asides(url)
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
@@ -77,6 +90,10 @@ class PostgresDatabase(Database):
         """On a connection of the pool."""
         return await _run(self._reading, reach, function)
 
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection that is there for nothing else."""
+        return await _run(self._following, reach, function)
+
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own, in a thread of its own; not many at once."""
         async with self._doing_much:
@@ -84,11 +101,13 @@ class PostgresDatabase(Database):
 
     def write_now(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own."""
-        return _apart(lambda: _run_once(_for_writing(_single(self._url)), reach, function))
+        with self._asides.one() as aside:
+            return aside.run(aside.writing, reach, function)
 
     def read_now(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own."""
-        return _apart(lambda: _run_once(_for_reading(_single(self._url)), reach, function))
+        with self._asides.one() as aside:
+            return aside.run(aside.reading, reach, function)
 
     def administer(self, function: StoreFunction[T]) -> T:
         """As the user of DOORSTEP_ADMIN_DATABASE_URL, who owns the schema."""
@@ -108,6 +127,10 @@ class PostgresDatabase(Database):
         """The tables are written anew: a deleted row's bytes would stay in its page."""
         return _apart(lambda: scrubbing.scrub(self._single_for_much, days))
 
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
+        """A row says which transaction wrote it: those of a day are written in one, once more."""
+        return _apart(lambda: mixing.mix(self._single_for_much, over, lasting))
+
     @asynccontextmanager
     async def _single_for_much(self) -> AsyncIterator[Connecting]:
         """What writes a table anew may take as long as it takes."""
@@ -123,7 +146,7 @@ class PostgresDatabase(Database):
 
     def back_up(self, file: Path) -> None:
         """With PostgreSQL's own pg_dump, as the schema's owner."""
-        dumping.dump(self._admin_url, file)
+        dumping.dump(pooler.without(self._admin_url), file)
 
     def restore(self, file: Path) -> None:
         """With PostgreSQL's own pg_restore, as the schema's owner, into an empty database."""
@@ -133,21 +156,79 @@ class PostgresDatabase(Database):
                 "DOORSTEP_DATABASE_URL: it is not written over."
             )
         self.administer(lambda _: None)
-        dumping.restore(self._admin_url, file)
+        dumping.restore(pooler.without(self._admin_url), file)
         self.administer(lambda c: tenants.mark_copy(c, is_copy=True))
 
     def exists(self) -> bool:
         """Whether there is a schema in the database."""
-        engine = _for_reading(_single(self._url))
-        return not _apart(lambda: _run_once(engine, OWNER, migrate.is_empty))
+        return not self.read_now(OWNER, migrate.is_empty)
 
     async def require_writable(self) -> None:
         """A transaction takes the role, is bound by row level security, and may write."""
         await self.write(NOTHING, grants.require)
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pools, and the connections beside them."""
+        await self._following.dispose()
         await self._engine.dispose()
+        await asyncio.to_thread(self._asides.close)
+
+
+class _Aside:
+    """A connection with a thread and an event loop of its own, for whoever waits in a thread.
+
+    The calling thread may have a loop that runs already.
+    """
+
+    def __init__(self, url: str) -> None:
+        # it may have been idle for days: whether it is still good is asked first
+        self._engine = _engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        self.writing, self.reading = _for_writing(self._engine), _for_reading(self._engine)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-aside")
+        self._loop = asyncio.Runner()
+
+    def run(self, engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
+        return self._thread.submit(lambda: self._loop.run(_run(engine, reach, function))).result()
+
+    def close(self) -> None:
+        self._thread.submit(lambda: self._loop.run(self._engine.dispose())).result()
+        self._thread.submit(self._loop.close).result()
+        self._thread.shutdown()
+
+
+class _Asides:
+    """Connections beside the pool. Some stay open: to connect costs more than what is asked."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._changing = threading.Lock()
+        self._free: list[_Aside] = []
+        self._kept = DOING_MUCH
+
+    @contextmanager
+    def one(self) -> Iterator[_Aside]:
+        """One that nobody uses, or one more."""
+        with self._changing:
+            aside = self._free.pop() if self._free else _Aside(self._url)
+        try:
+            yield aside
+        finally:
+            self._give_back(aside)
+
+    def close(self) -> None:
+        """Those in use are closed when they are given back."""
+        with self._changing:
+            free, self._free, self._kept = self._free, [], 0
+        for aside in free:
+            aside.close()
+
+    def _give_back(self, aside: _Aside) -> None:
+        with self._changing:
+            is_kept = len(self._free) < self._kept
+            if is_kept:
+                self._free.append(aside)
+        if not is_kept:
+            aside.close()
 
 
 def _user(url: str) -> str:
@@ -170,10 +251,12 @@ def _engine(
 ) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        # asyncpg reads the URL itself, so all that libpq's URLs can say may be said
-        async_creator=lambda: asyncpg.connect(
-            url, timeout=WAIT_S, command_timeout=command_timeout_s
-        ),
+        connect_args={
+            "async_creator_fn": pooler.connecting(
+                url, timeout=WAIT_S, command_timeout=command_timeout_s
+            ),
+            **pooler.engine_arguments(url),
+        },
         hide_parameters=True,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,

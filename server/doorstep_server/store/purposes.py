@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.policy import Purpose
+from doorstep_server.privacy.policy import JudgedBy, Purpose
 from doorstep_server.store.schema import purposes
 from doorstep_server.store.tenants import note_change
 
@@ -65,4 +65,5 @@ def all_purposes(connection: Connection, tenant_id: UUID) -> list[Purpose]:
 
 def _purpose(row: RowMapping) -> Purpose:
     values: dict[str, Any] = {k: v for k, v in row.items() if k != "tenant_id"}
-    return Purpose(**{**values, "level": Level(values["level"])})
+    kinds = {"level": Level(values["level"]), "judged_by": JudgedBy(values["judged_by"])}
+    return Purpose(**{**values, **kinds})

@@ -37,10 +37,10 @@ def alone(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_KEEPING})"))
 
 
-def longest_days(connection: Connection, tenant_id: UUID) -> int:
-    """For how many days the tenant's purposes keep check-ins, at most."""
-    query = select(func.max(purposes.c.retention_days)).where(purposes.c.tenant_id == tenant_id)
-    return int(connection.execute(query).scalar() or 0)
+def days_kept(connection: Connection, tenant_id: UUID) -> set[int]:
+    """For how many days the tenant's purposes keep check-ins."""
+    query = select(purposes.c.retention_days).where(purposes.c.tenant_id == tenant_id).distinct()
+    return set(connection.execute(query).scalars())
 
 
 def make_partitions(connection: Connection, today: date, longest: timedelta) -> int:

@@ -101,6 +101,8 @@ purposes = Table(
     Column("max_age_s", Integer, nullable=False),
     Column("requires_consent", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
+    # who looks at positions: the server, or the device alone
+    Column("judged_by", String(8), nullable=False, server_default="server"),
 )
 
 sites = Table(

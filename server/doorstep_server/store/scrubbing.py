@@ -54,10 +54,10 @@ async def scrub(
 ) -> Scrubbed:
     """Write the tables anew that hold, or held, rows of persons. Raises `DatabaseUnavailable`."""
     async with connecting() as run:
-        await _wait_for_older(run)
+        await wait_for_older(run)
         names = await run(lambda c: _rewritable(c, _days(days)))
         for name in names:
-            await _rewrite(run, name)
+            await rewrite(run, name)
         since = await run(_oldest_wal)
     return Scrubbed(wal_since=since, wal_known=since is not None)
 
@@ -69,7 +69,7 @@ def _days(days: Collection[date] | None) -> list[date]:
     return [today + timedelta(days=i) for i in range(-_ALL_DAYS, _ALL_DAYS)]
 
 
-async def _wait_for_older(run: Connecting) -> None:
+async def wait_for_older(run: Connecting) -> None:
     """Until no transaction is left that could see what was deleted before now."""
     now = await run(lambda c: c.execute(text(CURRENT)).scalar())
     until = time.monotonic() + OLDER_WAIT_S
@@ -79,14 +79,16 @@ async def _wait_for_older(run: Connecting) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _rewrite(run: Connecting, name: str) -> None:
-    def rewrite(connection: Connection) -> None:
+async def rewrite(run: Connecting, name: str) -> None:
+    """Write one table into a new file, as soon as nobody uses it. Raises `DatabaseUnavailable`."""
+
+    def anew(connection: Connection) -> None:
         connection.execute(text("SELECT set_config('statement_timeout', '0', true)"))
         connection.execute(select(func.doorstep_rewrite(name)))
 
     for left in reversed(range(TRIES)):
         try:
-            await run(rewrite)
+            await run(anew)
         except DatabaseUnavailable:
             if not left:
                 raise

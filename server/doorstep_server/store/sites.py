@@ -269,6 +269,7 @@ def _in_force(connection: Connection, tenant_id: UUID) -> Select[Any]:
         of_version.purposes,
         of_version.groups,
         of_version.active,
+        sites.c.changed,
         maintain_column_froms=True,
     )
 

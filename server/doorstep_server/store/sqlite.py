@@ -38,6 +38,7 @@ from doorstep_server.store.reach import NOTHING, OWNER, Reach
 
 T = TypeVar("T")
 
+#: beside the one that follows changes
 READERS = 4
 #: readers are done with the state that they look at within this, or are asked about later
 SCRUBBING_WAIT_S = 20.0
@@ -50,9 +51,10 @@ class SqliteDatabase(Database):
     def __init__(self, file: Path) -> None:
         self._file = file
         self._writer = _engine(file, begin="BEGIN IMMEDIATE", connections=1)
-        self._reader = _engine(file, begin="BEGIN", connections=READERS)
+        self._reader = _engine(file, begin="BEGIN", connections=READERS + 1)
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-write")
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="doorstep-read")
+        self._following_thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-follow")
         self._one_writer = threading.Lock()
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
@@ -74,6 +76,12 @@ class SqliteDatabase(Database):
         """In one of the reading threads."""
         return await asyncio.get_running_loop().run_in_executor(
             self._read_threads, self.read_now, reach, function
+        )
+
+    async def follow(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """In a thread that is there for nothing else."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._following_thread, self.read_now, reach, function
         )
 
     async def read_much(self, reach: Reach, function: StoreFunction[T]) -> T:
@@ -109,6 +117,11 @@ class SqliteDatabase(Database):
             if time.monotonic() > until:
                 raise DatabaseUnavailable("readers hold the write-ahead log")
             time.sleep(0.05)
+
+    def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
+        """A row lies where its random id puts it, and says nothing of its transaction."""
+        del over, lasting
+        return 0
 
     def back_up(self, file: Path) -> None:
         """A new file without free pages, so without anything that was deleted."""
@@ -167,6 +180,7 @@ class SqliteDatabase(Database):
     def close_now(self) -> None:
         """The write-ahead log is folded into the file."""
         self._write_thread.shutdown()
+        self._following_thread.shutdown()
         self._read_threads.shutdown()
         self._reader.dispose()
         self._writer.dispose()

@@ -152,8 +152,8 @@ def _look(connection: Connection, searching: Sequence[_Search]) -> None:
 
 def rows_of(
     connection: Connection, tenant_id: UUID, series: Sequence[TokenSeries]
-) -> Iterator[Row[Any]]:
-    """The rows of these series."""
+) -> Iterator[tuple[TokenSeries, Row[Any]]]:
+    """The rows of these series, and of which each is."""
     start, asked = 0, FIRST_LISTED
     searched = list(series)
     while searched:
@@ -167,7 +167,7 @@ def rows_of(
             )
             for row in connection.execute(query):
                 counts[owners[row.token]] += 1
-                yield row
+                yield owners[row.token], row
         searched = [one for one in searched if counts[one] == asked]
         start, asked = start + asked, asked * 4
 

@@ -1,0 +1,38 @@
+"""The person's own switch in the app: an empty file beside the outbox, there while it is off.
+
+Not in the database, since a corrupt one must not switch on what a person has switched off.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Switch:
+    """On unless its file is there."""
+
+    def __init__(self, outbox_path: str) -> None:
+        self._path = Path(f"{outbox_path}.off")
+
+    @property
+    def is_off(self) -> bool:
+        return self._path.exists()
+
+    def turn(self, *, off: bool) -> None:
+        """On the disk when this returns."""
+        if off:
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
+        elif self.is_off:
+            self._path.unlink()
+        _sync_folder(self._path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

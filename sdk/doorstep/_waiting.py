@@ -1,0 +1,128 @@
+"""A check-in that waits in the outbox: how it is written down and read again.
+
+The claim (purpose, site, action, position) is one JSON document, sealed as a whole where the app
+has a sealer. What stands beside it in the clear tells no place.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from doorstep._check_in import NewCheckIn
+from doorstep._clock import Moment
+from doorstep._fix import Fix
+from doorstep._sealing import Sealer
+from doorstep._value import Unpicklable, Value
+
+#: of the claim's document
+CLAIM_SCHEMA = 1
+#: what the members around a claim add to it in a request, and some more
+ENVELOPE_BYTES = 256
+#: a claim is some 300 bytes; one that is larger is a mistake
+MAX_CLAIM_BYTES = 4096
+
+
+class Waiting(Unpicklable, Value):
+    """One row: it is written once and deleted, never changed."""
+
+    _hidden: ClassVar[frozenset[str]] = frozenset({"claim", "captured_at"})
+
+    id: str
+    base_url: str
+    #: whose it is: the label of an identity in the same file
+    identity: str
+    epoch: int | None
+    schema: int
+    #: by the wall clock, in seconds
+    captured_at: float
+    #: when that was by the clock that nobody sets, in this run of the system; None when before it
+    boot: str
+    clock: float | None
+    precise: bool
+    sealed: bool
+    claim: bytes
+    #: the device's order
+    sequence: int = 0
+
+    def aad(self) -> bytes:
+        """What a sealed claim belongs to: it opens in its own row only."""
+        clear = (self.id, self.base_url, self.identity, self.epoch, self.schema)
+        times = (self.captured_at, self.boot, self.clock, self.precise)
+        return json.dumps([*clear, *times]).encode()
+
+    def is_of_boot(self, boot: str) -> bool:
+        """Whether its age can be told by the clock that nobody sets."""
+        return self.boot == boot and self.clock is not None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.claim) + ENVELOPE_BYTES
+
+
+def captured_clock(fix: Fix, now: Moment) -> float | None:
+    """The capture on the clock that nobody sets; from the wall clock where the fix does not say."""
+    if fix.elapsed_s is not None and fix.elapsed_s <= now.elapsed_s:
+        return fix.elapsed_s
+    age_s = max(0.0, (now.wall - fix.captured_at).total_seconds())
+    return now.elapsed_s - age_s if age_s <= now.elapsed_s else None
+
+
+def sealed(row: Waiting, sealer: Sealer | None) -> Waiting:
+    """The row as it is written. Whatever the sealer raises goes through."""
+    if sealer is None:
+        return row
+    members = {**row.__dict__, "sealed": True}
+    return Waiting(**{**members, "claim": sealer.seal(row.claim, row.aad())})
+
+
+def opened(row: Waiting, sealer: Sealer | None) -> bytes:
+    """The claim in the clear. Raises what the sealer raises; without one, `LookupError`."""
+    if not row.sealed:
+        return row.claim
+    if sealer is None:
+        raise LookupError("this row needs the sealer that sealed it")
+    return sealer.open(row.claim, row.aad())
+
+
+def encode(new: NewCheckIn) -> bytes:
+    fix = new.fix
+    document = {
+        "purpose": new.purpose,
+        "site_id": new.site_id,
+        "action": new.action,
+        "lat": fix.lat,
+        "lon": fix.lon,
+        "accuracy_m": fix.accuracy_m,
+        "captured_at": fix.captured_at.astimezone(UTC).isoformat(),
+        "mocked": fix.mocked,
+        "source": fix.source,
+    }
+    claim = json.dumps(document, separators=(",", ":")).encode()
+    if len(claim) > MAX_CLAIM_BYTES:
+        raise ValueError("purpose or site_id is too long for a check-in; nothing was stored")
+    return claim
+
+
+def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
+    """As it was, to be sent with its own id and epoch. Its age is told only where it is sure."""
+    said = json.loads(claim)
+    has_age = row.is_of_boot(boot) and row.clock is not None and row.clock >= 0
+    fix = Fix(
+        lat=said["lat"],
+        lon=said["lon"],
+        accuracy_m=said["accuracy_m"],
+        captured_at=datetime.fromisoformat(said["captured_at"]),
+        mocked=said["mocked"],
+        source=said["source"],
+        elapsed_s=row.clock if has_age else None,
+    )
+    return NewCheckIn(
+        purpose=said["purpose"],
+        fix=fix,
+        site_id=said["site_id"],
+        action=said["action"],
+        id=row.id,
+        permission_epoch=row.epoch,
+    )
