@@ -18,6 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 import gates
+from contenders import UNLIMITED
 from deployed import Deployed, add_sites, stored_ids
 from doorstep_server import deployment
 from doorstep_server.demo.child import Server, ServerEnded, free_port
@@ -75,10 +76,10 @@ def _run(wanted: argparse.Namespace, settings: Settings, folder: Path) -> tuple[
     os.environ["DOORSTEP_LOAD_OTHER_API_KEY"] = other.api_key
     os.environ["DOORSTEP_LOAD_STORED_IDS"] = str(acknowledged)
     failed = []
-    with Server(settings, free_port(0)) as server:
-        server.wait_ready()
-        for shape in list(SHAPES) if wanted.shape == "all" else [wanted.shape]:
-            print(f"{shape}: {SHAPES[shape].title}", flush=True)
+    for shape in list(SHAPES) if wanted.shape == "all" else [wanted.shape]:
+        print(f"{shape}: {SHAPES[shape].title}", flush=True)
+        with _server(settings, shape) as server:
+            server.wait_ready()
             command = _locust(wanted, shape, server.base_url)
             if subprocess.call(command) != 0:  # noqa: S603 (our own command)
                 failed.append(shape)
@@ -87,6 +88,16 @@ def _run(wanted: argparse.Namespace, settings: Settings, folder: Path) -> tuple[
     # read when the server has stopped: what it said must be on disk, not in its memory
     rows = [row for tenant_id in tenants for row in stored_ids(settings, tenant_id)]
     return failed, Ledger.of((UUID(i).bytes for i in acknowledged.read_text().split()), rows)
+
+
+def _server(settings: Settings, shape: str) -> Server:
+    """With the limits that the shape is about; it takes its environment from ours."""
+    for name, value in UNLIMITED.items():
+        if SHAPES[shape].is_limited:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return Server(settings, free_port(0))
 
 
 def _another_tenant(settings: Settings) -> NewTenant:

@@ -29,6 +29,8 @@ class Shape:
     stages: tuple[Stage, ...] = ((1.0, 1.0),)
     #: refusals that are no failures here: 429 and 503 must say when to come back
     meant: frozenset[int] = frozenset()
+    #: whether the server limits devices as it does by itself; a user here is many phones
+    is_limited: bool = False
     gates: Gates = field(default_factory=Gates)
 
     def share(self, passed: float) -> float:
@@ -63,6 +65,7 @@ SHAPES: Mapping[str, Shape] = {
         title="one device floods, other tenants are quiet",
         users=("FloodingDevice", "QuietDevice"),
         meant=frozenset({429, 503}),
+        is_limited=True,
         gates=Gates(only_of="quiet"),
     ),
     "churn": Shape(
