@@ -124,7 +124,7 @@ def _described(documented: dict[str, Any], route: HTTPRoute, method: str) -> dic
 
 def table() -> list[Operation]:
     """The operations of an app that never starts, to name tests by them."""
-    never_used = cast("Services", SimpleNamespace(authenticator=None))
+    never_used = cast("Services", SimpleNamespace(authenticator=None, meters=None))
     return operations(build_app(never_used))
 
 
