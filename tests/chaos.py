@@ -50,7 +50,7 @@ RULES = {
     "12": "a connection cut after COMMIT: the retry gets the stored answer",
     "13": "a standby: reads, no writes, not ready",
     "14": "kill -9 in a migration: completed or refused at the next start",
-    "15": "many times more than is taken: refused and told until when, memory bounded, it recovers",
+    "15": "five times the capacity, and floods: refused and told until when, it recovers",
     "16": "bodies that come slowly or never, connections that do nothing: given up",
     "17": "told to stop under load: what was taken is answered, exit 0",
     "18": "told to stop while a request is stuck: it stops in time",
@@ -97,9 +97,14 @@ def proofs(*, short: bool) -> Iterator[Proof]:
 
 
 def _on(database: str, *, short: bool) -> Iterator[Proof]:
+    run_time = "3s" if short else "60s"
+    flood = ("loadtests/run.py", "--shape", "flood", "--users", "20", "--run-time", run_time)
+    command = (sys.executable, *flood, "--database", database)
+    yield Proof(name=f"a device that floods, {run_time} on {database}", rules="21", command=command)
     for name, rules, program, option, full, few in (
         ("servers that die", "3, 7, 17, 19", "kills.py", "--rounds", 200, 3),
-        ("floods", "15, 21", "overload.py", "--seconds", 60, 5),
+        ("floods", "15, 21", "floods.py", "--seconds", 60, 5),
+        ("five times the capacity, seconds", "15", "overload.py", "--seconds", 60, 5),
         ("races of withdrawals, two processes", "22", "races.py", "--races", 20_000, 50),
         ("races of withdrawals, two connections", "22", "store_races.py", "--races", 100_000, 200),
     ):
@@ -169,10 +174,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word of the names of those to run")
     parser.add_argument("--short", action="store_true", help="with small counts")
     chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
     wanted = [one for one in proofs(short=chosen.short) if chosen.only in one.name]
     if not wanted:
         parser.error("no proof has that word in its name")
+    chosen.out.mkdir(parents=True, exist_ok=True)
     found: list[Proved] = []
     for number, proof in enumerate(wanted):
         found.append(prove(proof, chosen.out / f"{number:02}.log"))

@@ -1,267 +1,183 @@
-"""Many times more than a server takes: for a test, and as a command.
+"""Five times as much as a server can do: for a test, and as a command.
 
-    python tests/overload.py --seconds 60 --connections 500 --database sqlite
+    python tests/overload.py --seconds 60 --database postgresql
 
-One tenant floods: connections without end, each of which asks again as soon as it is answered,
-whatever it is told; ten times as many as may wait. One device of another floods, too. And two
-people of a third tenant check in every now and then. Whoever is refused must be told when to come
-again, nobody may be answered with anything else, the third tenant must never be refused, memory
-must stay what it is, and what was acknowledged must be stored, once. Then the flood ends, and the
-first check-in after it is taken.
+First devices check in as fast as they are answered: that is the server's capacity. Then five times
+as much comes for a while, whether it is answered or not. What is too much must be refused with 429
+or 503 and say when to come back, what is accepted must be stored once, and the server's memory must
+stay bounded. When it is over, check-ins are taken again at once. Needs `loadtests` in PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import subprocess
+import resource
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import overload
+from uuid import UUID
 
+import contenders
 import postgres
-from postgres import ScratchDatabase
-from served import Served, doorstep, init, on_postgres, serving
-from troubled import Deployed, claim
-from world import DATABASES, SQUARE
+from contenders import started
+from costs import resident_mb
+from deployed import Deployed
+from doorstep_server.settings import PREFIX, Settings
+from driving import Magazine, Shot, Target, Turn, closed_loop, lines, open_loop, percentile_ms
+from ledger import Ledger
+from world import DATABASES, on_postgres
 
-FLOODING_DEVICES = 20
-FLOODING_CONNECTIONS_OF_ONE = 4
-QUIET_EVERY_S = 0.05
-#: a device may send so many at once: those of the flooding tenant more than they can
-AT_ONCE = 20_000
-#: and so many of the device that floods, which has spent the rest before
-OF_ONE = 5
-MEMORY_MB = 60.0
-
-
-@dataclass
-class Answers:
-    """What some were answered."""
-
-    statuses: Counter[int] = field(default_factory=Counter)
-    taken_s: list[float] = field(default_factory=list)
-    refused_s: list[float] = field(default_factory=list)
-    #: refused, and not told when to come again
-    untold: int = 0
-
-    def note(self, status: int, head: bytes, took_s: float) -> None:
-        self.statuses[status] += 1
-        (self.taken_s if status == 201 else self.refused_s).append(took_s)
-        if status != 201 and b"\r\nretry-after: " not in head:
-            self.untold += 1
-
-    def __str__(self) -> str:
-        told = ", ".join(f"{count:,} × {status}" for status, count in sorted(self.statuses.items()))
-        return f"{told}; taken in {_spread(self.taken_s)}; refused in {_spread(self.refused_s)}"
+DEVICES, SITES = 100, 100
+TIMES = 5
+CAPACITY_S = 2.0
+#: how long anybody waits for the database, and a little
+PATIENCE_MS = 6_000.0
+GROWTH_MB = 200.0
+RECOVERY_S = 10.0
 
 
-def _spread(seconds: list[float]) -> str:
-    if not seconds:
-        return "–"
-    seconds = sorted(seconds)
-    p50, p99 = (seconds[int(len(seconds) * part)] * 1000 for part in (0.5, 0.99))
-    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How many requests may be under way, and how many the server lets wait: far fewer."""
+
+    connections: int = 1_500
+    queue: int = 300
 
 
-@dataclass
+class Made(Sequence[Shot]):
+    """Requests that are made when they are sent: all of them at once would be too many."""
+
+    def __init__(self, magazine: Magazine, count: int) -> None:
+        self._magazine = magazine
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> Shot: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Shot]: ...
+    def __getitem__(self, at: int | slice) -> Shot | Sequence[Shot]:
+        assert isinstance(at, int)
+        return self._magazine.next()
+
+
+@dataclass(kw_only=True)
 class Figures:
     """What was found."""
 
-    before: Answers = field(default_factory=Answers)
-    flooding: Answers = field(default_factory=Answers)
-    device: Answers = field(default_factory=Answers)
-    quiet: Answers = field(default_factory=Answers)
-    after_s: float = 0.0
-    grown_mb: float = 0.0
-    acknowledged: int = 0
-    stored: int = 0
+    capacity: float
+    rate: float
+    accepted: int
+    refused: Counter[str]
+    p50_ms: float
+    p99_ms: float
+    memory_mb: tuple[float, float]
+    recovered_s: float
+    ledger: Ledger
+    wrong: list[str] = field(default_factory=list)
 
     @property
-    def wrong(self) -> list[str]:
-        """What must not be."""
-        flood, device = set(self.flooding.statuses), set(self.device.statuses)
-        all_of_it = (self.before, self.flooding, self.device, self.quiet)
-        said = {
-            "nothing was refused: this was no flood": 503 not in flood,
-            "nothing of the flood was taken": 201 not in flood,
-            "the flood was answered with something else": not flood <= {201, 503},
-            "the device was not told to wait": 429 not in device,
-            "the device was answered with something else": not device <= {201, 429, 503},
-            "who was quiet was refused": set(self.quiet.statuses) != {201},
-            "who was refused was not told until when": any(each.untold for each in all_of_it),
-            "memory grew": self.grown_mb > MEMORY_MB,
-            "acknowledged is not stored": self.acknowledged != self.stored,
-        }
-        return [what for what, is_so in said.items() if is_so]
+    def holds(self) -> bool:
+        """What no clock is asked about."""
+        return not self.wrong and self.ledger.is_true and self.accepted > 0
+
+    @property
+    def is_quick(self) -> bool:
+        """What takes a quiet machine to say."""
+        grown = self.memory_mb[1] - self.memory_mb[0]
+        return self.p99_ms <= PATIENCE_MS and self.recovered_s <= RECOVERY_S and grown <= GROWTH_MB
 
     def __str__(self) -> str:
-        return (
-            f"the third tenant before: {self.before}\nthe tenant that floods: {self.flooding}\n"
-            f"the device that floods: {self.device}\nthe third tenant meanwhile: {self.quiet}\n"
-            f"the first after it: {self.after_s * 1000:.1f} ms; memory grew by "
-            f"{self.grown_mb:.0f} MB; {self.acknowledged:,} acknowledged, {self.stored:,} stored\n"
-            f"wrong: {', '.join(self.wrong) or 'nothing'}"
-        )
-
-
-class Phone:
-    """A device on a connection that is kept."""
-
-    def __init__(self, server: Served, token: str) -> None:
-        self._place = urlsplit(server.url)
-        self._token = token
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def check_in(self, answers: Answers) -> int:
-        """The status of what is answered."""
-        body = json.dumps(claim()).encode()
-        head = (
-            "POST /v1/check-ins HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {self._token}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._place.hostname, self._place.port)
-        reader, writer = self._streams
-        begun_s = time.perf_counter()
-        writer.write(head.encode() + body)
-        said = await reader.readuntil(b"\r\n\r\n")
-        length = said.partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
-        status = int(said.split(b" ", 2)[1])
-        answers.note(status, said, time.perf_counter() - begun_s)
-        return status
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-
-
-async def for_a_while(
-    seconds: float, phones: list[Phone], answers: Answers, *, every_s: float = 0.0
-) -> None:
-    """All of them at once; each ends with an answer."""
-    until_s = time.monotonic() + seconds
-
-    async def one(phone: Phone) -> None:
-        while time.monotonic() < until_s:
-            await phone.check_in(answers)
-            await asyncio.sleep(every_s)
-
-    await asyncio.gather(*(one(phone) for phone in phones))
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """Those who ask."""
-
-    flooding: list[Phone]
-    device: list[Phone]
-    quiet: list[Phone]
-
-    async def ask(self, seconds: float, figures: Figures) -> None:
-        await for_a_while(seconds / 5, self.quiet, figures.before, every_s=QUIET_EVERY_S)
-        await asyncio.gather(
-            for_a_while(seconds, self.flooding, figures.flooding),
-            for_a_while(seconds, self.device, figures.device),
-            for_a_while(seconds, self.quiet, figures.quiet, every_s=QUIET_EVERY_S),
-        )
-        first = Answers()
-        assert await self.flooding[0].check_in(first) == 201, "it did not recover"
-        [figures.after_s] = first.taken_s
-        sums = (figures.before, figures.flooding, figures.device, figures.quiet, first)
-        figures.acknowledged = sum(each.statuses[201] for each in sums)
-        for phone in (*self.flooding, *self.device, *self.quiet):
-            phone.close()
-
-
-def resident_mb(server: Served) -> float:
-    """Of the process that serves."""
-    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def another_tenant(server: Served, name: str, where: Mapping[str, str]) -> Served:
-    """The same server, as the admin of a new tenant with a site."""
-    done = subprocess.run(
-        doorstep(server.home, "tenants", "create", name, "--json"),
-        env={**os.environ, **where},
-        check=True,
-        capture_output=True,
-    )
-    mine = replace(server, api_key=json.loads(done.stdout)["api_key"])
-    site = {"name": "Office", "geofence": SQUARE, "timezone": "America/Sao_Paulo"}
-    assert mine.call("POST", "/v1/sites", site)[0] == 201
-    return mine
+        refused = ", ".join(f"{count:,} × {what}" for what, count in self.refused.items())
+        told = [
+            f"capacity {self.capacity:,.0f} a second; then {self.rate:,.0f}",
+            f"{self.accepted:,} accepted, p50 {self.p50_ms:.0f} ms, p99 {self.p99_ms:.0f} ms",
+            f"refused: {refused or 'nothing'}",
+            f"memory {self.memory_mb[0]:.0f} MB before, {self.memory_mb[1]:.0f} MB after",
+            f"taken again after {self.recovered_s:.2f} s",
+            str(self.ledger),
+        ]
+        return "\n".join([*told, *(f"WRONG: {what}" for what in self.wrong)])
 
 
 def run(
-    home: Path, seconds: float, connections: int, database: ScratchDatabase | None = None
+    folder: Path, seconds: float, database: postgres.ScratchDatabase | None, room: Room
 ) -> Figures:
-    """All of it, on a server of its own."""
-    figures = Figures()
-    where = on_postgres(database) if database else {}
-    limits = {
-        "DOORSTEP_QUEUE": str(max(10, connections // 10 * 2)),
-        "DOORSTEP_DEVICE_AT_ONCE": str(AT_ONCE),
-        "DOORSTEP_DEVICE_PER_MINUTE": "1",
-        "DOORSTEP_LOG_LEVEL": "error",
-    }
-    key = init(home, where)
-    with serving(home, api_key=key, environment={**where, **limits}) as server:
-        flooding, other, quiet = (another_tenant(server, name, where) for name in "abc")
-        tokens = [flooding.token() for _ in range(FLOODING_DEVICES)]
-        one = other.token()
-        crowd = Crowd(
-            [Phone(server, tokens[i % FLOODING_DEVICES]) for i in range(connections)],
-            [Phone(server, one) for _ in range(FLOODING_CONNECTIONS_OF_ONE)],
-            [Phone(server, quiet.token()) for _ in range(2)],
-        )
-        spend(other, one)
-        before_mb = resident_mb(server)
-        asyncio.run(crowd.ask(seconds, figures))
-        figures.grown_mb = resident_mb(server) - before_mb
-    figures.stored = len(Deployed(home, where, key, database=database).stored())
-    return figures
+    """On SQLite, or on a database that is empty."""
+    _allow_files(2 * room.connections)
+    settings = Settings(home=folder / "home")
+    if database is not None:
+        settings = on_postgres(settings.home, database)
+    deployed = Deployed(settings=settings)
+    deployed.furnish(DEVICES, SITES)
+    few = {PREFIX + "QUEUE": str(room.queue)}
+    with started(contenders.doorstep("server", deployed), folder, few) as running:
+        target = replace(running.target(is_claimed=True), may_refuse=True)
+        capacity = _as_it_is_answered(target, 64, CAPACITY_S)
+        before = resident_mb(running.pid) or 0.0
+        rate = TIMES * capacity.rate
+        turn = _too_much(target, rate, seconds, room)
+        began = time.perf_counter()
+        after = _as_it_is_answered(target, 1, 0.0)
+        recovered_s = time.perf_counter() - began
+        memory = (before, resident_mb(running.pid) or 0.0)
+    turns = (capacity, turn, after)
+    ids = [UUID(i.decode()).bytes for one in turns for i in one.acknowledged]
+    return Figures(
+        capacity=capacity.rate,
+        rate=rate,
+        accepted=turn.accepted,
+        refused=turn.refused,
+        p50_ms=percentile_ms(turn.served_s, 0.5),
+        p99_ms=percentile_ms(turn.served_s, 0.99),
+        memory_mb=memory,
+        recovered_s=recovered_s,
+        ledger=Ledger.of(ids, deployed.rows()),
+        wrong=[f"{count} × {what}" for one in turns for what, count in one.failures.items()]
+        + ([] if after.accepted else ["nothing was taken afterwards"]),
+    )
 
 
-def spend(server: Served, token: str) -> None:
-    """What a device may send at once, but for a few: empty items count, and cost little."""
-    left = AT_ONCE - OF_ONE
-    while left:
-        some = min(left, 500)
-        assert (
-            server.call("POST", "/v1/check-ins/batch", {"check_ins": [{}] * some}, token)[0] == 200
-        )
-        left -= some
+def _as_it_is_answered(target: Target, connections: int, seconds: float) -> Turn:
+    with lines(target, 1, connections) as opened:
+        return closed_loop(opened, Magazine(target, 1), seconds)
+
+
+def _too_much(target: Target, rate: float, seconds: float, room: Room) -> Turn:
+    shots = Made(Magazine(target, 1), int(rate * seconds))
+    with lines(target, 1, room.connections) as opened:
+        return open_loop(opened, shots, rate, is_dropped=True)
+
+
+def _allow_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Many times more than a server takes.")
+    parser = argparse.ArgumentParser(description="Five times as much as a server can do.")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--connections", type=int, default=500)
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home, asked = Path(folder) / "home", (chosen.seconds, chosen.connections)
-        if chosen.database == "sqlite":
-            figures = run(home, *asked)
-        else:
-            with postgres.opened() as server:
-                figures = run(home, *asked, server.new_database())
-    print(
-        f"{chosen.database}: {chosen.connections} connections for {chosen.seconds:.0f} s\n{figures}"
-    )
-    return 1 if figures.wrong else 0
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = None
+        if chosen.database != "sqlite":
+            database = stack.enter_context(postgres.opened()).new_database()
+        figures = run(folder, chosen.seconds, database, Room())
+    print(chosen.database)
+    print(figures)
+    return 0 if figures.holds and figures.is_quick and figures.refused else 1
 
 
 if __name__ == "__main__":

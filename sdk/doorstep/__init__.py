@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from doorstep._async_client import AsyncClient
     from doorstep._bundle import Bundle
     from doorstep._http import HTTPTransport
+    from doorstep._httpx import HTTPXTransport
     from doorstep._outbox import Outbox
     from doorstep._sealing import Sealer
     from doorstep._session import Session
@@ -98,6 +99,7 @@ __all__ = [
     "Feature",
     "Fix",
     "HTTPTransport",
+    "HTTPXTransport",
     "IdReused",
     "Imprecise",
     "Invalid",
@@ -153,6 +155,7 @@ _LATE = {
     "AsyncClient": "doorstep._async_client",
     "Bundle": "doorstep._bundle",
     "HTTPTransport": "doorstep._http",
+    "HTTPXTransport": "doorstep._httpx",
     "Outbox": "doorstep._outbox",
     "Sealer": "doorstep._sealing",
     "Session": "doorstep._session",

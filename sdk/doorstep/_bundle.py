@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from doorstep._bundle_format import BundledSite, Malformed, read
-from doorstep._check_in import Action, JudgedCheckIn
+from doorstep._bundle_format import MAGIC, BundledSite, Malformed, read
+from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._fix import Fix
-from doorstep._ids import check_in_id, parse_check_in_id
-from doorstep._judging import OUTCOMES, Found, judge_claim, search
+from doorstep._judging import NO_SITE_NEAR, OUTCOMES, Found, judge_claim, search
 from doorstep._value import Unpicklable
 
 if TYPE_CHECKING:
@@ -43,6 +42,11 @@ class Bundle(Unpicklable):
         self.content, self.version, self.purposes = bytes(content), version, purposes
         self._sites = sites
         self._by_id: Mapping[str, BundledSite] = {site.site_id: site for site in sites}
+
+    @classmethod
+    def empty(cls) -> Self:
+        """One of no version, without sites and purposes."""
+        return cls(MAGIC + bytes(5))
 
     def __len__(self) -> int:
         """How many sites there are."""
@@ -78,17 +82,40 @@ class Bundle(Unpicklable):
         devices judge for, or the site is not in this bundle.
         """
         found = self._found(purpose, fix, None if site_id is None else str(site_id).lower())
+        return self._judged(
+            found,
+            NewCheckIn(
+                purpose=purpose,
+                fix=fix,
+                action=action,
+                id=id,
+                permission_epoch=permission_epoch,
+            ),
+        )
+
+    def judge_stored(self, new: NewCheckIn) -> JudgedCheckIn:
+        """A check-in that waited, as it is to be sent; also where its site is not here any more.
+
+        Then nothing is found, and the server says what became of the site.
+        """
+        try:
+            found = self._found(new.purpose, new.fix, new.site_id)
+        except ValueError:
+            found = Found(NO_SITE_NEAR, new.site_id)
+        return self._judged(found, new)
+
+    def _judged(self, found: Found, new: NewCheckIn) -> JudgedCheckIn:
         return JudgedCheckIn(
-            purpose=purpose,
+            purpose=new.purpose,
             site_id=found.site_id,
-            action=action,
-            id=check_in_id() if id is None else parse_check_in_id(id),
+            action=new.action,
+            id=new.id,
             outcome=OUTCOMES[found.reason],
             reason=found.reason,
-            captured_at=fix.captured_at,
-            elapsed_s=fix.elapsed_s,
+            captured_at=new.fix.captured_at,
+            elapsed_s=new.fix.elapsed_s,
             bundle_version=self.version,
-            permission_epoch=permission_epoch,
+            permission_epoch=new.permission_epoch,
         )
 
     def _found(self, purpose: str, fix: Fix, site_id: str | None) -> Found:

@@ -29,6 +29,7 @@ from doorstep._errors import (
     ApiError,
     BundleOutdated,
     DoorstepError,
+    NotFound,
     TransportError,
     UnexpectedAnswer,
 )
@@ -217,8 +218,31 @@ class Core:
         return self._exchange(endpoints.signing_keys())
 
     def send_stored(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
-        """Send check-ins of another time: the epoch of now says nothing about them."""
-        return self._exchange(endpoints.create_check_ins(new, None))
+        """Send check-ins of another time: the epoch of now says nothing about them.
+
+        Those of a purpose that devices judge for are judged now, and their positions not sent.
+        """
+        if not self._known.knows_purposes:
+            yield from self.device_status()
+        ready = yield from self._judged_here(new)
+        return (yield from self._exchange(endpoints.create_check_ins(ready, None)))
+
+    def _judged_here(self, new: Sequence[NewCheckIn]) -> Flow[list[NewCheckIn | JudgedCheckIn]]:
+        here = [self._known.judge_of(one.purpose) == "device" for one in new]
+        if not any(here):
+            return [*new]
+        bundle = yield from self._bundle_or_nothing()
+        pairs = zip(new, here, strict=True)
+        return [bundle.judge_stored(one) if is_here else one for one, is_here in pairs]
+
+    def _bundle_or_nothing(self) -> Flow[Bundle]:
+        """The bundle, or one without sites: then the server says why, of each check-in."""
+        from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
+
+        try:
+            return (yield from self.bundle())
+        except NotFound:
+            return Bundle.empty()
 
     def check_ins_page(self, page_size: int, cursor: str | None) -> Flow[Page]:
         if not 1 <= page_size <= MAX_PAGE:

@@ -90,6 +90,7 @@ class Known:
             copy = Known(token=self.token, epoch=self._epoch, sequence=self._sequence)
             copy._former_mark = self._former_mark
             copy._device_id, copy._subject_id = self._device_id, self._subject_id
+            copy._judged_by, copy.bundle = self._judged_by, self.bundle
         return copy
 
     def take(self, copy: Known) -> None:
@@ -98,6 +99,8 @@ class Known:
             if self._token == copy._token:
                 self._device_id = self._device_id or copy._device_id
                 self._raise(copy._epoch, copy._sequence)
+                self._judged_by = copy._judged_by or self._judged_by
+                self.bundle = copy.bundle or self.bundle
 
     def remember(self, epoch: int | None, sequence: int | None) -> None:
         """Take over what was stored of an earlier run."""
@@ -135,6 +138,11 @@ class Known:
             self._device_id = enrollment.device_id
             self._subject_id = enrollment.subject_id
             self._raise(enrollment.permission_epoch, enrollment.permission_epoch)
+
+    @property
+    def knows_purposes(self) -> bool:
+        """Whether the server has said who judges for which."""
+        return bool(self._judged_by)
 
     def judge_of(self, purpose: str) -> str | None:
         """Who judges for a purpose; None when the server has not said."""

@@ -115,7 +115,7 @@ class Outbox(Unpicklable):
         self._on_end: Callable[[Sequence[End]], None] = _nobody_hears
         self._file = OutboxFile(self._path)
         self._switch = Switch(self._path)
-        self._holder = Holder(os.urandom(8).hex(), _LEASE_S)
+        self._holder = Holder(_LEASE_S)
         self._lock = threading.RLock()
         self._ended: list[End] = []
         self._purge_is_due = False
@@ -176,6 +176,7 @@ class Outbox(Unpicklable):
         return self._switch.is_off
 
     def switch(self, *, off: bool) -> None:
+        """Keep what the person has switched in the app, check-ins by location off or on."""
         self._switch.turn(off=off)
 
     def identity(self, who: Who) -> Identity:
@@ -320,6 +321,7 @@ class Outbox(Unpicklable):
         return self.purge()
 
     def boot_of_waiting(self, id_: str) -> str | None:
+        """In which run of the system a waiting check-in was stored; None where it does not wait."""
         return self._run(lambda database: queue.boot_of(database, id_))
 
     # -- inside ----------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Ticket:
 
     @property
     def id(self) -> str:
+        """The check-in's."""
         return self._status.id
 
     @property

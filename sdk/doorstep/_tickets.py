@@ -32,6 +32,7 @@ class TicketStatus(Value):
 
     @property
     def is_settled(self) -> bool:
+        """Whether it waits no more, whatever became of it."""
         return self.state != "queued"
 
 

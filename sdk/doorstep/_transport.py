@@ -17,11 +17,15 @@ class Transport(Protocol):
     `timeout` is what is left of the call's: `timeout.total` seconds for everything.
     """
 
-    def send(self, request: Request, *, timeout: Timeout) -> Response: ...
+    def send(self, request: Request, *, timeout: Timeout) -> Response:
+        """Send it once, and raise `TransportError` where there is no answer."""
+        ...
 
 
 class AsyncTransport(Protocol):
     """The same, awaited."""
 
     # ruff: noqa: ASYNC109 (the timeout is what the call has left)
-    async def send(self, request: Request, *, timeout: Timeout) -> Response: ...
+    async def send(self, request: Request, *, timeout: Timeout) -> Response:
+        """Send it once, and raise `TransportError` where there is no answer."""
+        ...

@@ -16,16 +16,24 @@ README = (Path(doorstep.__file__).parents[1] / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+RESTRICTED = {"purposes": ["visit"], "wholly": False}
+ERASURE = "abcdef-0123456789abcdef0123456789abcdef"
+
+
 def like_doorstep(request):
     path = request.path.partition("?")[0]
     documents = {
         ("POST", "/v1/enrollments"): (201, ENROLLMENT),
         ("POST", "/v1/device/token"): (201, {"token": "dst_next"}),
-        ("GET", "/v1/device"): (200, STATUS),
+        ("GET", "/v1/device"): (200, {**STATUS, "restrictions": RESTRICTED}),
         ("PUT", "/v1/device/permission"): (200, REPORTED),
         ("POST", "/v1/check-ins"): (201, ACCEPTED),
         ("GET", "/v1/check-ins"): (200, {"items": [LISTED], "next_cursor": None}),
         ("POST", "/v1/check-ins/batch"): (200, None),
+        ("PUT", "/v1/device/restrictions"): (200, RESTRICTED),
+        ("POST", "/v1/device/erasure"): (202, {"erasure": ERASURE, "status": "in_progress"}),
+        ("GET", f"/v1/erasures/{ERASURE}"): (200, {"status": "done", "receipt": "e30.e30.c2ln"}),
+        ("GET", "/v1/privacy/signing-keys"): (200, {"keys": []}),
     }
     status, document = documents[request.command, path]
     reply(answer(document or batch(request.sent), status))(request)
@@ -59,8 +67,14 @@ def at_hand(url):
     """What the reader has at hand after the first snippet."""
     fix = doorstep.Fix.now(lat=52.37, lon=4.89, accuracy_m=8.5)
     client = doorstep.Client(url, token="dst_x")
-    provider = Provider(fix)
-    return {"client": client, "fix": fix, "asyncio": asyncio, "save": print, "provider": provider}
+    return {
+        "client": client,
+        "fix": fix,
+        "asyncio": asyncio,
+        "save": print,
+        "newest_fix": lambda: fix,
+        "provider": Provider(fix),
+    }
 
 
 def test_there_are_snippets():

@@ -23,6 +23,7 @@ from doorstep import (
     ConnectFailed,
     ConnectionLost,
     HTTPTransport,
+    HTTPXTransport,
     NoTrustStore,
     Redirected,
     Request,
@@ -51,7 +52,17 @@ async def awaited(url, times, options):
         return check_in
 
 
+async def awaited_natively(url, times, options):
+    transport = HTTPXTransport()
+    try:
+        return await awaited(url, times, {**options, "transport": transport})
+    finally:
+        await transport.close()
+
+
 def check_in(kind, url, *, times=1, **options):
+    if kind == "httpx":
+        return asyncio.run(awaited_natively(url, times, options))
     if kind == "async":
         return asyncio.run(awaited(url, times, options))
     with Client(url, token=TOKEN, **options) as client:
@@ -60,7 +71,7 @@ def check_in(kind, url, *, times=1, **options):
         return check_in
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "async", "httpx"])
 def kind(request):
     return request.param
 
@@ -383,6 +394,8 @@ def no_authorities(monkeypatch):
 
 def test_a_server_is_trusted_by_ssl_cert_file(kind, certificate, no_authorities, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    if kind == "httpx":  # which has certifi, and cannot be without
+        monkeypatch.setitem(sys.modules, "certifi", certifi)
     with serve(*[reply(OK)] * 2, tls=certificate) as server:
         check_in(kind, server.url, times=2)
     assert server.url.startswith("https://")

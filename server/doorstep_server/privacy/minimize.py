@@ -140,7 +140,6 @@ class Judged(Unprinted, frozen=True, kw_only=True):
     claimed_site_id: UUID | None
     action: str | None
     verdict: Verdict
-    evidence: Evidence
     #: the cell of the fix, for a purpose without sites
     cell: int | None
     #: the sealed fix, for a purpose that keeps it
@@ -152,6 +151,7 @@ class Judged(Unprinted, frozen=True, kw_only=True):
     receipt_key: bytes
     #: of the content, to notice an id used again for another
     digest: bytes
+    evidence: Evidence = Evidence.GPS
 
 
 def minimize(keys: TenantKeys, judged: Judged) -> Minimized:

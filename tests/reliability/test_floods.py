@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import overload
+import floods
 from postgres import Server
 from world import DATABASES
 
@@ -18,7 +18,7 @@ def test_who_floods_is_refused_and_nobody_else(
     server: Server | None = (
         request.getfixturevalue("postgres_server") if kind == "postgresql" else None
     )
-    figures = overload.run(tmp_path / "home", 5, 80, server.new_database() if server else None)
+    figures = floods.run(tmp_path / "home", 5, 80, server.new_database() if server else None)
     print(figures)
     assert not figures.wrong, str(figures)
     assert figures.stored > 0
