@@ -8,10 +8,11 @@ SOURCES := pyproject.toml sdk/pyproject.toml constraints.txt
 TOGETHER := -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load bench rates chaos lists judge cost prove canary stolen constraints clean
+.PHONY: help run test check format load bench rates chaos lists judge cost prove canary stolen \
+  outbox-kills outbox-chaos sdk-bars constraints clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: $(VENV)/.demo ## Set everything up and run the demo (SQLite, simulated phones)
 	$(BIN)/doorstep demo
@@ -65,6 +66,15 @@ canary: $(VENV)/.dev ## Look for canaries in every byte that the server leaves (
 stolen: $(VENV)/.dev ## Steal databases and try to name the people in them (an hour)
 	PYTHONPATH=tests $(BIN)/python tests/privacy/stolen.py --database sqlite
 	PYTHONPATH=tests $(BIN)/python tests/privacy/stolen.py --database postgresql
+
+outbox-kills: $(VENV)/.dev ## Kill the SDK's outbox 10,000 times and look at what is left (some minutes)
+	PYTHONPATH=tests $(BIN)/python tests/sdk/kills.py
+
+outbox-chaos: $(VENV)/.dev ## Send 200,000 check-ins through a network that fails (an hour)
+	PYTHONPATH=tests $(BIN)/python tests/sdk/chaos_proxy.py
+
+sdk-bars: $(VENV)/.dev ## Measure the SDK: import, start to durable, withdrawal to no byte, wheel
+	PYTHONPATH=tests $(BIN)/python tests/sdk/bars.py
 
 constraints: $(VENV)/.dev ## Pin the dependencies anew
 	$(PIP) install -q uv

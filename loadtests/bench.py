@@ -24,6 +24,7 @@ from typing import Any
 import contenders as servers
 import postgres
 import results
+import wrk
 from contenders import POSTGRESQL, SQLITE, Contender, Running, started
 from costs import Pinned, cores, load, machine, pin, resident_mb
 from deployed import Deployed
@@ -67,6 +68,8 @@ class Report:
     latencies: dict[str, dict[str, list[Latencies]]] = field(default_factory=dict)
     #: of few fences and of many, by server
     fences: list[Comparison] = field(default_factory=list)
+    #: by server: how many bytes each check-in that was filled in takes, with its receipt
+    row_bytes: dict[str, float] = field(default_factory=dict)
     #: by server: check-ins so far, and its memory
     soak: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
@@ -159,7 +162,10 @@ class Bench:
         for one in contenders:
             if one.stores and stored > one.source.stored:
                 self._tell(f"{one.name}: {stored:,} stored")
+                before, already = one.source.size_bytes(), one.source.stored
                 one.source.fill(stored)
+                grown = one.source.size_bytes() - before
+                self.report.row_bytes[one.name] = grown / (stored - already)
 
     def _loads(self) -> list[Load]:
         many = self.wanted.connections
@@ -282,6 +288,7 @@ def measured(wanted: argparse.Namespace, folder: Path) -> Report:
     pin(pinned, 0)
     with cluster(wanted) as (server, database_pid):
         told = machine(folder)
+        told["generator"] = "wrk" if _is_wrk(wanted) else "our own"
         if server is not None:
             told[POSTGRESQL] = _shown(server)
         report = Report(
@@ -293,13 +300,17 @@ def measured(wanted: argparse.Namespace, folder: Path) -> Report:
             wanted=wanted,
             folder=folder,
             pinned=pinned,
-            generator=Generator(pinned=pinned),
+            generator=Generator(pinned=pinned, by_wrk=_is_wrk(wanted)),
             report=report,
             cluster=server,
             database_pid=database_pid,
         ).run()
         told["load at the end"] = load()
     return report
+
+
+def _is_wrk(wanted: argparse.Namespace) -> bool:
+    return wanted.generator == "wrk" or (wanted.generator == "any" and wrk.is_here())
 
 
 def _shown(server: postgres.Server) -> str:
@@ -333,6 +344,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     kinds = ["sqlite", "postgresql"]
     parser.add_argument("--databases", nargs="*", choices=kinds, default=kinds)
+    parser.add_argument(
+        "--generator", choices=["any", "own", "wrk"], default="any", help="any: wrk where it is"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds, of each server")

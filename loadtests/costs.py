@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -49,11 +50,17 @@ def spent(server_pid: int, database_pid: int | None, pinned: Pinned) -> Spent:
     """Until now."""
     return Spent(
         wall=time.perf_counter(),
-        generator=time.process_time(),
+        generator=time.process_time() + _ended_children_s(),
         server=_cpu_s(server_pid),
         database=_cpu_s(database_pid) if database_pid else None,
         idle=(_idle_s(pinned[0]), _idle_s(pinned[1])) if pinned else None,
     )
+
+
+def _ended_children_s() -> float:
+    """Of programs that this one ran."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _stat(pid: int | str) -> list[int]:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 import statements
 from doorstep_geofences import Geofence, Site
@@ -23,8 +23,9 @@ from doorstep_server.privacy.personal import (
 )
 from doorstep_server.settings import PREFIX, Settings
 from doorstep_server.store import Connection, devices, sites, subjects
+from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Device, Token
-from doorstep_server.store.reach import NOTHING, Reach
+from doorstep_server.store.reach import Reach
 from doorstep_server.store.schema import check_ins
 from doorstep_server.store.sites import SiteContent, StoredSite
 from doorstep_server.store.subjects import StoredSubject
@@ -49,6 +50,8 @@ class Deployed:
     #: PostgreSQL's first process, if it is ours
     database_pid: int | None = None
     tenant: Tenant = field(default_factory=lambda: deployment.new_tenant("Load"))
+    #: of the admin
+    api_key: str = field(default="", repr=False)
     tokens: list[str] = field(default_factory=list, repr=False)
     #: check-ins at a claimed site, and at one that is searched for
     claims: list[bytes] = field(default_factory=list, repr=False)
@@ -67,23 +70,17 @@ class Deployed:
     def furnish(self, people: int, places: int) -> None:
         """Make the deployment, its sites, people and devices, in a database that is empty."""
         now = datetime.now(UTC)
-        assert deployment.initialize(self.settings, now, tenant=self.tenant), "not empty"
+        new = deployment.initialize(self.settings, now, tenant=self.tenant)
+        assert new is not None, "there is a deployment already"
+        self.api_key = new.api_key
         opened, keyring = deployment.open_deployment(self.settings)
         self._people = People(keyring, self.tenant.tenant_id, people)
         pepper = keyring.pepper()
         with deployment.closed_after(opened) as database:
-            reach = Reach.of(self.tenant.tenant_id)
-            database.write_now(reach, lambda c: self._add_people(c, pepper, now))
-            made = [_site(number, places, now) for number in range(places)]
-            for written in (sites.write_current, sites.write_versions):
-                for start in range(0, places, _WRITTEN_AT_ONCE):
-                    some = made[start : start + _WRITTEN_AT_ONCE]
-                    database.write_now(
-                        reach,
-                        lambda c, w=written, some=some: w(c, self.tenant.tenant_id, some),
-                    )
-            database.write_now(reach, sites.renew_statistics)
-        self._note_sites(made)
+            database.write_now(
+                Reach.of(self.tenant.tenant_id), lambda c: self._add_people(c, pepper, now)
+            )
+            self._note_sites(add_sites(database, self.tenant.tenant_id, places, now))
 
     def _note_sites(self, made: list[StoredSite]) -> None:
         chosen = made[:: max(1, len(made) // PLACES)]
@@ -157,18 +154,36 @@ class Deployed:
         devices.add_token(connection, tenant_id, token)
         self.tokens.append(credential.text())
 
-    def rows(self) -> list[bytes]:
-        """The ids of all that is stored; read after its server has stopped."""
-        tenant_id = self.tenant.tenant_id
-        query = select(check_ins.c.id).where(check_ins.c.tenant_id == tenant_id)
-        with deployment.closed_after(deployment.database(self.settings)) as database:
-            found = database.read_now(Reach.of(tenant_id), lambda c: c.scalars(query).all())
-            return [check_in.bytes for check_in in found]
+    def size_bytes(self) -> int:
+        """How large its database is."""
+        url = self.settings.admin_database_url
+        if url is not None:
+            return statements.size_bytes(url)
+        return (self.settings.home / "doorstep.db").stat().st_size
 
-    def shown(self, setting: str) -> str:
-        """A setting of PostgreSQL's."""
-        with deployment.closed_after(deployment.database(self.settings)) as database:
-            return str(database.read_now(NOTHING, lambda c: c.scalar(text(f"SHOW {setting}"))))
+    def rows(self) -> list[bytes]:
+        """The ids of all that is stored."""
+        return stored_ids(self.settings, self.tenant.tenant_id)
+
+
+def add_sites(database: Database, tenant_id: UUID, places: int, now: datetime) -> list[StoredSite]:
+    """So many sites, in a grid."""
+    made = [_site(number, places, now) for number in range(places)]
+    reach = Reach.of(tenant_id)
+    for written in (sites.write_current, sites.write_versions):
+        for start in range(0, places, _WRITTEN_AT_ONCE):
+            some = made[start : start + _WRITTEN_AT_ONCE]
+            database.write_now(reach, lambda c, w=written, some=some: w(c, tenant_id, some))
+    database.write_now(reach, sites.renew_statistics)
+    return made
+
+
+def stored_ids(settings: Settings, tenant_id: UUID) -> list[bytes]:
+    """The ids of all that a tenant has stored; read after its server has stopped."""
+    query = select(check_ins.c.id).where(check_ins.c.tenant_id == tenant_id)
+    with deployment.closed_after(deployment.database(settings)) as database:
+        found = database.read_now(Reach.of(tenant_id), lambda c: c.scalars(query).all())
+        return [check_in.bytes for check_in in found]
 
 
 def centre(number: int, places: int) -> tuple[float, float]:

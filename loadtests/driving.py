@@ -38,6 +38,8 @@ _RECEIVED_AT_ONCE = 262_144
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CLOSED = "a connection was closed"
 _CODE = re.compile(rb'"code":"([a-z-]+)"')
+_RETRY_AFTER = re.compile(rb"\r\nretry-after: *\d+\r\n", re.IGNORECASE)
+_REFUSED = (b"HTTP/1.1 429 ", b"HTTP/1.1 503 ")
 
 #: the ids of its check-ins, and all its bytes
 Shot = tuple[list[bytes], bytes]
@@ -53,6 +55,8 @@ class Target:
     bodies: Sequence[bytes] = field(repr=False)
     #: what stands in an answer once for each check-in that was accepted
     accepted: bytes
+    #: whether 429 and 503 that say when to come back are answers as any others
+    may_refuse: bool = False
 
 
 class Magazine:
@@ -90,18 +94,19 @@ class Magazine:
 class Line:
     """A connection that is kept, with one request under way at most."""
 
-    __slots__ = ("_received", "due", "shot", "socket")
+    __slots__ = ("_received", "due", "sent", "shot", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), timeout=STALL_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.shot: Shot | None = None
-        self.due = 0.0
+        #: when the request was due, and when it was sent
+        self.due = self.sent = 0.0
         self._received = b""
 
     def send(self, shot: Shot, due: float) -> None:
         """Send a request that is due at this moment. Raises `OSError`."""
-        self.shot, self.due = shot, due
+        self.shot, self.due, self.sent = shot, due, time.perf_counter()
         self.socket.sendall(shot[1])
 
     def receive(self) -> bytes | None:
@@ -129,7 +134,11 @@ class Turn:
     took_s: float = 0.0
     #: of each request that was answered well
     latencies_s: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
+    #: the same from when it was sent
+    served_s: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
     failures: Counter[str] = field(default_factory=Counter)
+    #: check-ins that were refused and told when to come back
+    refused: Counter[str] = field(default_factory=Counter)
     acknowledged: list[bytes] = field(default_factory=list, repr=False)
     #: sent, and never answered, or not as they should be
     unsettled: list[Shot] = field(default_factory=list, repr=False)
@@ -143,10 +152,13 @@ class Turn:
 
     def percentile_ms(self, share: float) -> float:
         """The latency that this share of the requests did not exceed."""
-        ordered = sorted(self.latencies_s)
-        if not ordered:
-            return 0.0
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+        return percentile_ms(self.latencies_s, share)
+
+
+def percentile_ms(seconds: "array[float]", share: float) -> float:
+    """What this share of them does not exceed."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else 0.0
 
 
 class Lines:
@@ -209,14 +221,19 @@ class Lines:
     def _take(self, turn: Turn, line: Line, answer: bytes, now: float) -> bool:
         assert line.shot is not None, "answers come to requests"
         ids = line.shot[0]
-        if not self._is_good(ids, answer):
+        is_good = self._is_good(ids, answer)
+        if not is_good and not (self._target.may_refuse and _says_when(answer)):
             self._lose(line, turn, _told(answer))
             return False
         line.shot = None
         self.busy -= 1
+        if not is_good:
+            turn.refused[_told(answer)] += len(ids)
+            return True
         turn.accepted += len(ids)
         turn.acknowledged += ids
         turn.latencies_s.append(now - line.due)
+        turn.served_s.append(now - line.sent)
         return True
 
     def _is_good(self, ids: list[bytes], answer: bytes) -> bool:
@@ -229,6 +246,12 @@ class Lines:
                 return False
         marker = self._target.accepted
         return not marker or answer.count(marker) == len(ids)
+
+
+def _says_when(answer: bytes) -> bool:
+    """Whether it refuses, and says when to come back."""
+    head = answer.find(b"\r\n\r\n") + 2
+    return answer.startswith(_REFUSED) and _RETRY_AFTER.search(answer, 0, head) is not None
 
 
 def _told(answer: bytes) -> str:
@@ -275,23 +298,31 @@ def closed_loop(opened: Lines, magazine: Magazine, seconds: float) -> Turn:
     return turn
 
 
-def open_loop(opened: Lines, shots: Sequence[Shot], rate: float) -> Turn:
-    """These requests, due at a constant rate, and until the last answer."""
+def open_loop(
+    opened: Lines, shots: Sequence[Shot], rate: float, *, is_dropped: bool = False
+) -> Turn:
+    """These requests, due at a constant rate, and until the last answer.
+
+    Dropped are those that had no connection until the last one was due; else they are sent later.
+    """
     turn = Turn()
     free = deque(opened.lines)
     with _timed(opened, turn) as began:
-        until, sent, now = began + len(shots) / rate, 0, began
-        while (sent < len(shots) or opened.busy) and now < until + STALL_S:
-            due = min(len(shots), int((now - began) * rate) + 1)
+        count = len(shots)
+        until, sent, now = began + count / rate, 0, began
+        while (sent < count or opened.busy) and now < until + STALL_S:
+            if is_dropped and now > until:
+                count = sent
+            due = min(count, int((now - began) * rate) + 1)
             while sent < due and free:
                 opened.send(turn, free.popleft(), shots[sent], began + sent / rate)
                 sent += 1
             turn.most_waiting = max(turn.most_waiting, due - sent)
-            next_due = began + sent / rate if sent < len(shots) and free else until + STALL_S
+            next_due = began + sent / rate if sent < count and free else until + STALL_S
             for line, _ in opened.answered(turn, _wait_s(next_due - now)):
                 free.append(line)
             now = time.perf_counter()
-        turn.unsettled += shots[sent:]
+        turn.unsettled += [shots[number] for number in range(sent, count)]
     return turn
 
 

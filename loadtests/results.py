@@ -158,6 +158,7 @@ def markdown(figures: Figures) -> str:
         _latencies(figures),
         *(_comparison(one, "## Fences: ") for one in figures["fences"]),
         _soak(figures),
+        _sizes(figures),
         _truth(figures),
     ]
     return "\n".join(line for part in parts for line in part)
@@ -263,6 +264,12 @@ def _soak(figures: Figures) -> list[str]:
         rows = [(f"{count:,}", f"{megabytes:.0f}") for count, megabytes in shown]
         lines += [f"## Memory over check-ins: {name}", "", *_table(("check-ins", "MB"), rows)]
     return lines
+
+
+def _sizes(figures: Figures) -> list[str]:
+    rows = [(name, f"{size:.0f}") for name, size in figures["row_bytes"].items()]
+    head = ("server", "bytes a check-in")
+    return ["## On disk, of those that were filled in", "", *_table(head, rows)] if rows else []
 
 
 def _truth(figures: Figures) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import wrk
 from contenders import Contender, Running
 from costs import Pinned, Spent, spent
 from driving import Magazine, Turn, closed_loop, lines, open_loop
@@ -61,6 +62,8 @@ class Generator:
     """Sends check-ins to servers in turns."""
 
     pinned: Pinned
+    #: wrk for closed loops, in place of our own
+    by_wrk: bool = False
     #: what was seen of each server: requests a second, so that as many are made ahead
     seen: dict[tuple[str, Load], float] = field(default_factory=dict)
 
@@ -76,6 +79,18 @@ class Generator:
 
     def round(self, at: Running, load: Load, seconds: float) -> Round:
         """As much as a server takes, for some seconds."""
+        if self.by_wrk:
+            before = self._spent(at)
+            target = at.target(is_claimed=load.is_claimed)
+            turn = wrk.closed_loop(target, load.size, load.connections, seconds)
+            after = self._spent(at)
+        else:
+            turn, before, after = self._driven(at, load, seconds)
+        _note(at.contender, turn)
+        self.seen[at.contender.name, load] = turn.rate / load.size
+        return _round(turn, before, after)
+
+    def _driven(self, at: Running, load: Load, seconds: float) -> tuple[Turn, Spent, Spent]:
         target = at.target(is_claimed=load.is_claimed)
         magazine = Magazine(target, load.size)
         known = self.seen.get((at.contender.name, load), _UNKNOWN_RATE / load.size)
@@ -83,10 +98,7 @@ class Generator:
         with lines(target, load.size, load.connections) as opened:
             before = self._spent(at)
             turn = closed_loop(opened, magazine, seconds)
-            after = self._spent(at)
-        _note(at.contender, turn)
-        self.seen[at.contender.name, load] = turn.rate / load.size
-        return _round(turn, before, after)
+            return turn, before, self._spent(at)
 
     def latencies(self, at: Running, load: Load, rate: float, seconds: float) -> Latencies:
         """At a constant rate, for some seconds."""

@@ -1,7 +1,8 @@
 """`make load`: a server of its own, Locust against it, and a look whether every answer was true.
 
-A check-in that the server acknowledged as stored must be in the database afterwards, and nothing
-else may be. Exits with 1 when a request failed, or a row is missing or too many.
+What the server acknowledged as stored must be in the database afterwards, once, and nothing else
+may be. Exits with 1 when that is not so, or a gate of the shape does not hold. With `--database
+postgresql`, needs `tests` in PYTHONPATH, for a PostgreSQL to throw away.
 """
 
 import argparse
@@ -9,117 +10,135 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import gates
+from contenders import UNLIMITED
+from deployed import Deployed, add_sites, stored_ids
 from doorstep_server import deployment
-from doorstep_server.demo import stage
 from doorstep_server.demo.child import Server, ServerEnded, free_port
+from doorstep_server.deployment import NewTenant
 from doorstep_server.settings import Settings
-from doorstep_server.store import Connection, check_ins
-from doorstep_server.store.check_ins import Filter
 from doorstep_server.store.reach import Reach
+from ledger import Ledger
+from shapes import SHAPES
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+PLACES = 200
 #: how long Locust lets users finish what is under way
 STOP_S = 15
-_PAGE = 5_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ledger:
-    """What was acknowledged as stored, against what is there."""
-
-    acknowledged: list[UUID]
-    rows: set[UUID]
-
-    @property
-    def missing(self) -> int:
-        """Answers that were not true."""
-        return len(set(self.acknowledged) - self.rows)
-
-    @property
-    def unacknowledged(self) -> int:
-        """Rows that nobody was told of."""
-        return len(self.rows - set(self.acknowledged))
-
-    def is_true(self) -> bool:
-        """Whether each answer has its row, each row its answer, and there are any."""
-        return bool(self.rows) and len(self.acknowledged) == len(self.rows) and not self.missing
-
-    def lines(self) -> list[str]:
-        """What to print."""
-        return [
-            f"answers that say stored: {len(self.acknowledged)}",
-            f"rows in the database: {len(self.rows)}",
-            f"acknowledged but missing: {self.missing}",
-            f"stored but never acknowledged: {self.unacknowledged}",
-        ]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run; the exit code."""
+    """Run one shape, or one after the other; the exit code."""
     wanted = _parser().parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="doorstep-load-") as home:
-        settings = Settings(home=Path(home) / "home")
-        staged = stage.prepare(settings, datetime.now(UTC))
-        stored_ids = Path(home) / "stored-ids"
-        stored_ids.touch()
-        with Server(settings, free_port(0)) as server:
-            server.wait_ready()
-            environment = {
-                **os.environ,
-                "DOORSTEP_LOAD_API_KEY": staged.api_key,
-                "DOORSTEP_LOAD_STORED_IDS": str(stored_ids),
-            }
-            command = _locust(wanted, server.base_url)
-            failed = subprocess.call(command, env=environment)  # noqa: S603 (our own command)
-            server.check()
-        ledger = _ledger(settings, staged, stored_ids)
-    print("\n".join(ledger.lines()), flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="doorstep-load-") as folder,
+        _settings(wanted.database, Path(folder) / "home") as settings,
+    ):
+        failed, ledger = _run(wanted, settings, Path(folder))
+    found = gates.of_ledger(ledger, is_exact=not failed)
+    print(gates.told(found), flush=True)
     if failed:
-        print("Requests failed: see the table above.", flush=True)
-    return 0 if ledger.is_true() and not failed else 1
+        print(f"Gates do not hold: {', '.join(failed)}.", flush=True)
+    return 0 if not failed and all(gate.holds for gate in found) else 1
+
+
+@contextmanager
+def _settings(database: str, home: Path) -> Iterator[Settings]:
+    """Of a deployment that is not there yet."""
+    settings = Settings(home=home)
+    if database == "sqlite":
+        yield settings
+        return
+    import postgres  # noqa: PLC0415 (a tool of the tests)
+
+    with postgres.opened() as server:
+        made = server.new_database()
+        yield replace(settings, database_url=made.url, admin_database_url=made.admin_url)
+
+
+def _run(wanted: argparse.Namespace, settings: Settings, folder: Path) -> tuple[list[str], Ledger]:
+    """The shapes whose gates do not hold, and what is stored in the end."""
+    deployed = Deployed(settings=settings)
+    deployed.furnish(0, PLACES)
+    other = _another_tenant(settings)
+    acknowledged = folder / "stored-ids"
+    acknowledged.touch()
+    # the server looks there, too
+    os.environ.update(deployed.variables)
+    os.environ["DOORSTEP_LOAD_API_KEY"] = deployed.api_key
+    os.environ["DOORSTEP_LOAD_OTHER_API_KEY"] = other.api_key
+    os.environ["DOORSTEP_LOAD_STORED_IDS"] = str(acknowledged)
+    failed = []
+    for shape in list(SHAPES) if wanted.shape == "all" else [wanted.shape]:
+        print(f"{shape}: {SHAPES[shape].title}", flush=True)
+        with _server(settings, shape) as server:
+            server.wait_ready()
+            command = _locust(wanted, shape, server.base_url)
+            if subprocess.call(command) != 0:  # noqa: S603 (our own command)
+                failed.append(shape)
+            server.check()
+    tenants = (deployed.tenant.tenant_id, other.tenant.tenant_id)
+    # read when the server has stopped: what it said must be on disk, not in its memory
+    rows = [row for tenant_id in tenants for row in stored_ids(settings, tenant_id)]
+    return failed, Ledger.of((UUID(i).bytes for i in acknowledged.read_text().split()), rows)
+
+
+def _server(settings: Settings, shape: str) -> Server:
+    """With the limits that the shape is about; it takes its environment from ours."""
+    for name, value in UNLIMITED.items():
+        if SHAPES[shape].is_limited:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return Server(settings, free_port(0))
+
+
+def _another_tenant(settings: Settings) -> NewTenant:
+    opened, keyring = deployment.open_deployment(settings)
+    tenant, now = deployment.new_tenant("Other"), datetime.now(UTC)
+    with deployment.closed_after(opened) as database:
+        new = database.write_now(
+            Reach.of(tenant.tenant_id),
+            lambda c: deployment.add_tenant(c, keyring, tenant, now),
+        )
+        add_sites(database, tenant.tenant_id, PLACES, now)
+    return new
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="steady")
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--spawn-rate", type=float, default=10)
     parser.add_argument("--run-time", default="15s")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--processes", type=int, help="Locust processes; one by default")
+    parser.add_argument("--p99-ms", type=float, help="a gate in place of the shape's own")
+    parser.add_argument("--out", type=Path, help="a folder for Locust's reports, HTML and CSV")
     return parser
 
 
-def _locust(wanted: argparse.Namespace, host: str) -> list[str]:
+def _locust(wanted: argparse.Namespace, shape: str, host: str) -> list[str]:
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", host]
     command += ["--headless", "--only-summary", "--stop-timeout", str(STOP_S)]
     command += ["--users", str(wanted.users), "--spawn-rate", str(wanted.spawn_rate)]
-    command += ["--run-time", wanted.run_time, "--exit-code-on-error", "1"]
+    command += ["--run-time", wanted.run_time, "--shape", shape]
+    if wanted.p99_ms:
+        command += ["--p99-ms", str(wanted.p99_ms)]
+    if wanted.out:
+        folder = wanted.out / shape
+        folder.mkdir(parents=True, exist_ok=True)
+        command += ["--html", str(folder / "report.html"), "--csv", str(folder / "stats")]
     return command + (["--processes", str(wanted.processes)] if wanted.processes else [])
-
-
-def _ledger(settings: Settings, staged: stage.Stage, stored_ids: Path) -> Ledger:
-    """Read after the server has stopped: what it said must be on disk, not in its memory."""
-    tenant_id = staged.tenant.tenant_id
-    with deployment.closed_after(deployment.open_deployment(settings)[0]) as database:
-        rows = database.read_now(Reach.of(tenant_id), lambda c: _rows(c, tenant_id))
-    return Ledger(acknowledged=[UUID(text) for text in stored_ids.read_text().split()], rows=rows)
-
-
-def _rows(connection: Connection, tenant_id: UUID) -> set[UUID]:
-    found: set[UUID] = set()
-    before: tuple[datetime, UUID] | None = None
-    everything = Filter(today=date.min)
-    while True:
-        page = check_ins.page(connection, tenant_id, everything, before=before, limit=_PAGE)
-        found.update(record.id for record in page)
-        if len(page) < _PAGE:
-            return found
-        before = (page[-1].time, page[-1].id)
 
 
 if __name__ == "__main__":

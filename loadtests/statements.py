@@ -23,3 +23,9 @@ def rest(url: str) -> None:
     """As a database is that nobody filled just now."""
     run(url, "VACUUM ANALYZE")
     run(url, "CHECKPOINT")
+
+
+def size_bytes(url: str) -> int:
+    """How large a database is."""
+    [(size,)] = run(url, "SELECT pg_database_size(current_database())")
+    return int(size)

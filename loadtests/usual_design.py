@@ -236,6 +236,10 @@ class Usual:
         statements.rest(self.url)
         self.stored = stored
 
+    def size_bytes(self) -> int:
+        """How large its database is."""
+        return statements.size_bytes(self.url)
+
     def rows(self) -> list[bytes]:
         """The ids of all that is stored."""
         return [row[0].bytes for row in statements.run(self.url, "SELECT id FROM check_ins")]

@@ -34,7 +34,7 @@ from sqlalchemy import Float, LargeBinary, column, func, select, values
 
 import postgres
 from doorstep_geofences import Geofence, Site
-from doorstep_geofences.area import Near, standings
+from doorstep_geofences.area import covered
 from doorstep_server import deployment
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, sites
@@ -197,9 +197,7 @@ def _said(
 
 def _judged(site: StoredSite, places: np.ndarray) -> np.ndarray:
     area = Site(site_id=1, version=1, geofence=site.content.geofence).area
-    near = Near(np.ones(len(places)), np.ones(len(places)))
-    found = standings([area] * len(places), places[:, 0], places[:, 1], near)
-    return np.array([standing.covered for standing in found])
+    return np.array(covered([area] * len(places), places[:, 0], places[:, 1]))
 
 
 def run(settings: Settings, fences: Sequence[Geofence], points: int, seed: str) -> Tally:

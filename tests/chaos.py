@@ -50,10 +50,13 @@ RULES = {
     "12": "a connection cut after COMMIT: the retry gets the stored answer",
     "13": "a standby: reads, no writes, not ready",
     "14": "kill -9 in a migration: completed or refused at the next start",
-    "16": "bodies that come slowly or never: given up",
+    "15": "five times the capacity, and floods: refused and told until when, it recovers",
+    "16": "bodies that come slowly or never, connections that do nothing: given up",
     "17": "told to stop under load: what was taken is answered, exit 0",
+    "18": "told to stop while a request is stuck: it stops in time",
     "19": "a client gone in the middle: all or nothing",
     "20": "clocks that step: limits and expiries do not lock up",
+    "21": "a device or a tenant that floods: refused, and nobody else",
     "22": "a withdrawal: no row after its answer, none of an earlier epoch ever",
 }
 
@@ -68,8 +71,25 @@ def proofs(*, short: bool) -> Iterator[Proof]:
         ("the database's trouble", "8, 9, 10", [f"{reliability}/test_database_trouble.py"]),
         ("PostgreSQL's trouble", "11, 12, 13", [f"{reliability}/test_postgres_trouble.py"]),
         ("migrations", "14", [f"{reliability}/test_interrupted_migrations.py"]),
-        ("processes", "16, 17", [f"{reliability}/test_processes.py", f"{server}/test_asgi.py"]),
-        ("limits and leases", "20", [f"{server}/test_throttle.py", f"{server}/test_leases.py"]),
+        (
+            "processes",
+            "16, 17, 18",
+            [
+                f"{reliability}/test_processes.py",
+                f"{reliability}/test_workers.py",
+                f"{server}/test_asgi.py",
+            ],
+        ),
+        ("several nodes", "7", [f"{reliability}/test_nodes.py"]),
+        (
+            "limits and leases",
+            "20, 21",
+            [
+                f"{server}/test_overload.py",
+                f"{server}/test_throttle.py",
+                f"{server}/test_leases.py",
+            ],
+        ),
         ("withdrawals, step by step", "22", [f"{reliability}/test_withdrawals.py"]),
     ):
         command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
@@ -77,8 +97,14 @@ def proofs(*, short: bool) -> Iterator[Proof]:
 
 
 def _on(database: str, *, short: bool) -> Iterator[Proof]:
+    run_time = "3s" if short else "60s"
+    flood = ("loadtests/run.py", "--shape", "flood", "--users", "20", "--run-time", run_time)
+    command = (sys.executable, *flood, "--database", database)
+    yield Proof(name=f"a device that floods, {run_time} on {database}", rules="21", command=command)
     for name, rules, program, option, full, few in (
         ("servers that die", "3, 7, 17, 19", "kills.py", "--rounds", 200, 3),
+        ("floods", "15, 21", "floods.py", "--seconds", 60, 5),
+        ("five times the capacity, seconds", "15", "overload.py", "--seconds", 60, 5),
         ("races of withdrawals, two processes", "22", "races.py", "--races", 20_000, 50),
         ("races of withdrawals, two connections", "22", "store_races.py", "--races", 100_000, 200),
     ):
@@ -148,10 +174,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word of the names of those to run")
     parser.add_argument("--short", action="store_true", help="with small counts")
     chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
     wanted = [one for one in proofs(short=chosen.short) if chosen.only in one.name]
     if not wanted:
         parser.error("no proof has that word in its name")
+    chosen.out.mkdir(parents=True, exist_ok=True)
     found: list[Proved] = []
     for number, proof in enumerate(wanted):
         found.append(prove(proof, chosen.out / f"{number:02}.log"))

@@ -31,9 +31,9 @@ from shapely import MultiPolygon, Polygon
 
 from .bounds import Bounds
 from .discs import Discs, inner_and_outer
-from .gaussian import FARTHEST_NODE, NODES
+from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR, rims
 from .geofence import Geofence
-from .outline import IN_VIEW_M, Mass, Outline, masses
+from .outline import IN_VIEW_M, MASS_ERROR, Mass, Outline, masses
 from .plane import Plane
 
 Floats = npt.NDArray[np.float64]
@@ -74,10 +74,11 @@ class Area(Protocol):
         """Whether this area is so near to a place outside."""
 
     def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
-        """As `probabilities` of one σ; and whether with every smaller σ it is known to be no less.
+        """As `probabilities` of one σ; what of it is in view; and `distance_m`.
 
-        That it is where all that matters is in view from the fix: the area is star-shaped, seen
-        from a millimetre around, too, so that rounding hides nothing. And `distance_m`.
+        What is in view is star-shaped: with every smaller σ no less of it is inside. Places that
+        are tried are in view all or none: all if the area is star-shaped, seen from a millimetre
+        around, too, so that rounding hides nothing.
         """
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
@@ -90,14 +91,14 @@ class Area(Protocol):
         """The area's area; of a grown polygon no less than that."""
 
 
-def area_of(geofence: Geofence, tolerance_m: float) -> Area:
-    """The geofence grown by the tolerance."""
+def area_of(geofence: Geofence, tolerance_m: float, assurance: float) -> Area:
+    """The geofence grown by the tolerance, where that assurance is asked for."""
     shape = geofence.unwrapped_shape
     if shape is not None:
-        return PolygonArea(shape, tolerance_m, Bounds.of(geofence, tolerance_m))
+        return PolygonArea(shape, tolerance_m, Bounds.of(geofence, tolerance_m), assurance)
     assert geofence.center is not None
     assert geofence.radius_m is not None
-    return Disc(geofence.center, geofence.radius_m + tolerance_m)
+    return Disc(geofence.center, geofence.radius_m + tolerance_m, assurance)
 
 
 class Disc:
@@ -105,11 +106,12 @@ class Disc:
 
     __slots__ = ("_lat", "_lon", "_plane", "_radius_m", "discs", "is_exact")
 
-    def __init__(self, center: tuple[float, float], radius_m: float) -> None:
+    def __init__(self, center: tuple[float, float], radius_m: float, assurance: float) -> None:
         self._lon, self._lat = center
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
-        self.discs = Discs(center, self._plane, radius_m, radius_m, SCALE_SLACK * self.size_m2())
+        size_m2, enough = SCALE_SLACK * self.size_m2(), rims(assurance, NODES_ERROR)
+        self.discs = Discs(center, self._plane, radius_m, radius_m, size_m2, enough)
         self.is_exact = False
 
     def covers(self, lon: float, lat: float) -> bool:
@@ -131,7 +133,7 @@ class Disc:
     def probability(self, lon: float, lat: float, sigma_m: float) -> Mass:
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
         edge_m = -self._outside_m(lon, lat)
-        return Mass(float(found), edge_m >= IN_VIEW_M, edge_m)
+        return Mass(float(found), float(found) if edge_m >= IN_VIEW_M else 0.0, edge_m)
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
         return -self._outside_m(lon, lat) > _clear_m(sigma_m, share)
@@ -162,7 +164,13 @@ class PolygonArea:
         "tolerance_m",
     )
 
-    def __init__(self, shape: Polygon | MultiPolygon, tolerance_m: float, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        shape: Polygon | MultiPolygon,
+        tolerance_m: float,
+        bounds: Bounds,
+        assurance: float,
+    ) -> None:
         self.tolerance_m = tolerance_m
         self._mid_lon, mid_lat = bounds.middle
         self._plane = Plane.at(bounds.poleward_lat)
@@ -184,7 +192,6 @@ class PolygonArea:
             + self.edge.length * tolerance_m
             + math.pi * tolerance_m**2
         )
-        self.discs = self._discs(flat)
         self._outline: Outline | None = None
         self._edge_count = shapely.get_num_coordinates(shape)
         #: Whether probabilities are worked out edge by edge, and not by trying places.
@@ -193,14 +200,16 @@ class PolygonArea:
             and self._edge_count <= MOST_EDGES
             and at_middle.lon_degree_m / self._plane.lon_degree_m <= SAME_SCALE
         )
+        self.discs = self._discs(flat, assurance)
         self._prepare()
 
-    def _discs(self, flat: Polygon | MultiPolygon) -> Discs:
+    def _discs(self, flat: Polygon | MultiPolygon, assurance: float) -> Discs:
         east_m, north_m, inner_m, outer_m = inner_and_outer(flat)
         plane = self._plane
         center = self._mid_lon + east_m / plane.lon_degree_m, north_m / plane.lat_degree_m
         reaching = inner_m + self.tolerance_m, outer_m + self.tolerance_m
-        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2)
+        enough = rims(assurance, MASS_ERROR if self.is_exact else NODES_ERROR)
+        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2, enough)
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""
@@ -235,8 +244,8 @@ class PolygonArea:
             return outline.mass(*place, sigma_m)
         [found] = self.probabilities(lon, lat, np.array([sigma_m]))
         reach_m = _FARTHEST_NODE * sigma_m + self.tolerance_m
-        in_view = outline is not None and outline.is_in_view(*place, reach_m)
-        return Mass(float(found), in_view, self.distance_m(lon, lat))
+        is_in_view = outline is not None and outline.is_in_view(*place, reach_m)
+        return Mass(float(found), float(found) if is_in_view else 0.0, self.distance_m(lon, lat))
 
     def surely_holds(self, lon: float, lat: float, sigma_m: float, share: float) -> bool:
         outline = self.outline
@@ -296,9 +305,7 @@ def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> list[bool]:
     return [found[i] if i in found else area.covers(*place) for i, (area, *place) in each]
 
 
-def probabilities(
-    areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats
-) -> list[Mass]:
+def probabilities(areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats) -> list[Mass]:
     """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
     exact = [i for i, area in enumerate(areas) if area.is_exact]
     some: list[PolygonArea] = [areas[i] for i in exact]  # type: ignore[misc]

@@ -48,9 +48,8 @@ def worst_rung_m(accuracy_m: float) -> float:
 def assured(fixes: Sequence[Covered]) -> list[bool]:
     """Whether each covered fix is probable enough at every rung up to its accuracy.
 
-    The worst rung comes first: it is the one most often failed. Where all that matters is in view
-    from the fix, passing it is passing all: what is inside at one distance is inside at every
-    shorter one.
+    The worst rung comes first: it is the one most often failed. Where what is in view from the fix
+    passes it, all are passed: what is in view at one distance is in view at every shorter one.
     """
     passed = [_may_be_probable(fix) for fix in fixes]
     asked = [i for i, passes in enumerate(passed) if passes]
@@ -59,8 +58,13 @@ def assured(fixes: Sequence[Covered]) -> list[bool]:
     else:
         # of those that are worked out together, a look at each one costs more than it saves
         asked = [i for i in asked if fixes[i].area.is_exact or not _is_surely_assured(fixes[i])]
+    better: list[tuple[int, Covered]] = []
     for i, worst in zip(asked, probabilities_of([fixes[i] for i in asked]), strict=True):
-        passed[i] = _passes_all(fixes[i], worst)
+        rungs = _rungs_to_try(fixes[i], worst)
+        passed[i] = rungs is not None
+        better += [(i, fixes[i]._replace(worst_m=rung_m)) for rung_m in rungs or ()]
+    for (i, fix), found in zip(better, probabilities_of([fix for _, fix in better]), strict=True):
+        passed[i] = passed[i] and _passes(found.share, fix.assurance)
     return passed
 
 
@@ -85,17 +89,15 @@ def probabilities_of(fixes: Sequence[Covered]) -> Sequence[Mass]:
     return probabilities([fix.area for fix in fixes], lon, lat, sigmas_m)
 
 
-def _passes_all(fix: Covered, worst: Mass) -> bool:
-    """Whether the worst rung is passed, and all others, those that the edge is clear of at once."""
-    if worst.in_view and _passes(worst.share, fix.assurance + 2 * MASS_ERROR):
-        return True
+def _rungs_to_try(fix: Covered, worst: Mass) -> Sequence[float] | None:
+    """The better rungs that are not known to be passed, if the worst is passed."""
+    if _passes(worst.in_view, fix.assurance + 2 * MASS_ERROR) or worst.edge_m > fix.clear_m:
+        return ()
     if not _passes(worst.share, fix.assurance):
-        return worst.edge_m > fix.clear_m
+        return None
+    clear_of_m = worst.edge_m / accuracies_to_clear(fix.assurance)
     better = LADDER_M[: bisect_left(LADDER_M, fix.worst_m)]
-    unclear = worst.edge_m / accuracies_to_clear(fix.assurance)
-    sigmas_m = [rung_m / SIGMAS_PER_ACCURACY for rung_m in better if rung_m > unclear]
-    found = fix.area.probabilities(fix.lon, fix.lat, np.array(sigmas_m))
-    return all(_passes(each, fix.assurance) for each in found.tolist())
+    return [rung_m for rung_m in better if rung_m > clear_of_m]
 
 
 def _passes(found: float, assurance: float) -> bool:

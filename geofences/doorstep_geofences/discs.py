@@ -6,11 +6,13 @@ matters only between the two.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 
+from .gaussian import LAST_RIM, RIM_STEPS
 from .plane import Plane
 
 #: The centre is within so small a part of the shape's extent of where it is best.
@@ -22,7 +24,16 @@ _SLACK_M = 0.001
 class Discs:
     """Discs with one centre, in the plane in which the shape is measured."""
 
-    __slots__ = ("_lat_degree_m", "_lon", "_lon_degree_m", "_north_m", "inner_m", "outer_m", "size_m")
+    __slots__ = (
+        "_lat_degree_m",
+        "_lon",
+        "_lon_degree_m",
+        "_north_m",
+        "_rims",
+        "inner_m",
+        "outer_m",
+        "size_m",
+    )
 
     def __init__(
         self,
@@ -31,6 +42,7 @@ class Discs:
         inner_m: float,
         outer_m: float,
         size_m2: float,
+        rims: Sequence[float],
     ) -> None:
         self._lon, lat = center
         self._lon_degree_m, self._lat_degree_m = plane.lon_degree_m, plane.lat_degree_m
@@ -41,6 +53,13 @@ class Discs:
         self.outer_m = outer_m + _SLACK_M
         #: The radius of the disc that is as large as the shape.
         self.size_m = math.sqrt(size_m2 / math.pi)
+        self._rims = rims
+
+    def assure(self, away_m: float, rung_m: float) -> bool:
+        """Whether the inner disc alone holds enough, at that rung of the ladder and any better."""
+        radius = int(self.inner_m / rung_m * RIM_STEPS)
+        rim = self._rims[min(LAST_RIM, radius)]
+        return away_m + rim * rung_m <= self.inner_m
 
     def away_m(self, lon: float, lat: float) -> float:
         """How far a place is from the centre."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -28,16 +29,26 @@ _SLACK = np.array([-1e-9, -1e-9, 1e-9, 1e-9])
 Numbers = npt.NDArray[np.intp]
 
 
+#: No two places on Earth are so far apart; keeps absurd accuracies finite.
+_EVERYWHERE_M = 1e9
+
+
 class NearSites:
-    """The sites near a fix."""
+    """The sites near fixes, each with the number of its fix."""
 
     __slots__ = ("above_cap", "evident")
 
     def __init__(self) -> None:
-        #: Those to which the fix is evidence.
-        self.evident: list[Site] = []
+        #: Those to which the fix is evidence; of each fix in the index's order.
+        self.evident: list[tuple[int, Site]] = []
         #: Those whose cap its accuracy exceeds: none of them can accept it. To be read once.
-        self.above_cap: list[Iterator[Site]] = []
+        self.above_cap: dict[int, list[Iterator[Site]]] = {}
+
+    def sites(self) -> Iterator[Site]:
+        """All of them, of whichever fix."""
+        yield from (site for _, site in self.evident)
+        for theirs in self.above_cap.values():
+            yield from chain.from_iterable(theirs)
 
 
 class SiteIndex:
@@ -99,17 +110,15 @@ class SiteIndex:
         sites = self._recent if site_id in self._outdated else self._settled
         return sites.by_id[site_id]
 
-    def near(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> list[NearSites]:
-        """For each fix, the sites that its reach may touch, in the index's order.
+    def near(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> NearSites:
+        """The sites that the reach of each fix may touch.
 
         None that it touches is missing; some may be farther.
         """
-        near = [NearSites() for _ in fixes]
-        places = np.array([(f.lon, f.lat, f.accuracy_m or math.inf) for f in fixes])
-        reaches = np.array(reach_m)
-        self._settled.put_near(near, places, reaches, self._outdated)
+        near = NearSites()
+        self._settled.put_near(near, fixes, reach_m, self._outdated)
         if len(self._recent):
-            self._recent.put_near(near, places, reaches, frozenset())
+            self._recent.put_near(near, fixes, reach_m, frozenset())
         return near
 
 
@@ -149,46 +158,56 @@ class _Sites:
 
     def put_near(
         self,
-        near: Sequence[NearSites],
-        places: Floats,
-        reach_m: Floats,
+        near: NearSites,
+        fixes: Sequence[Fix],
+        reach_m: Sequence[float],
         outdated: frozenset[Hashable],
     ) -> None:
-        """Put the sites whose boxes the reach of each place touches with the others near it.
-
-        Places are rows of longitude, latitude and accuracy.
-        """
+        """Put the sites whose boxes the reach of each fix touches with the others near it."""
         if not self._sites:
             return
-        numbers, found = self._touching(places, reach_m)
-        evident = self._caps_m[found] >= places[numbers, 2]
-        if evident.all():
-            pairs = zip(numbers.tolist(), found.tolist(), strict=True)
-        else:
-            pairs = zip(numbers[evident].tolist(), found[evident].tolist(), strict=True)
-            numbers, found = numbers[~evident], found[~evident]
-            for number in np.unique(numbers).tolist():
-                above = map(self._sites.__getitem__, found[numbers == number].tolist())
-                near[number].above_cap.append(s for s in above if s.site_id not in outdated)
-        for number, owner in pairs:
-            site = self._sites[owner]
-            if site.site_id not in outdated:
-                near[number].evident.append(site)
+        numbers, found = self._touching(fixes, reach_m)
+        accuracies_m = np.array([fix.accuracy_m or math.inf for fix in fixes])
+        evident = self._caps_m[found] >= accuracies_m[numbers]
+        if not evident.all():
+            self._put_above(near, numbers[~evident], found[~evident], outdated)
+            numbers, found = numbers[evident], found[evident]
+        sites = map(self._sites.__getitem__, found.tolist())
+        pairs = list(zip(numbers.tolist(), sites, strict=True))
+        if outdated:
+            pairs = [pair for pair in pairs if pair[1].site_id not in outdated]
+        near.evident += pairs
 
-    def _touching(self, places: Floats, reach_m: Floats) -> tuple[Numbers, Numbers]:
-        """Numbers of places and, beside them, of sites near them; in order, each pair once."""
+    def _put_above(
+        self, near: NearSites, numbers: Numbers, found: Numbers, outdated: frozenset[Hashable]
+    ) -> None:
+        for number in np.unique(numbers).tolist():
+            theirs = map(self._sites.__getitem__, found[numbers == number].tolist())
+            kept = (site for site in theirs if site.site_id not in outdated)
+            near.above_cap.setdefault(number, []).append(kept)
+
+    def _touching(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> tuple[Numbers, Numbers]:
+        """Numbers of fixes and, beside them, of sites near them; in order, each pair once."""
         tree, owners, shortest_lon_degree_m = self._boxes
-        east, north = reach_m / shortest_lon_degree_m, reach_m / SHORTEST_LAT_DEGREE_M
-        lon, lat, _ = places.T
-        west, east = lon - east, lon + east
-        if west.min() >= -180.0 and east.max() <= 180.0 and len(owners) == len(self._sites):
-            reaches = shapely.box(west, lat - north, east, lat + north)
-            numbers, found = tree.query(reaches)
+        once = len(owners) == len(self._sites)
+        if len(fixes) == 1 and once:
+            # without arrays, which cost more than they save
+            [fix], [reach] = fixes, reach_m
+            east, north = reach / shortest_lon_degree_m, reach / SHORTEST_LAT_DEGREE_M
+            if fix.lon - east >= -180.0 and fix.lon + east <= 180.0:
+                box = (fix.lon - east, fix.lat - north, fix.lon + east, fix.lat + north)
+                found = np.sort(tree.query(shapely.box(*box)))
+                return np.zeros_like(found), found
+        lon, lat = np.array([(fix.lon, fix.lat) for fix in fixes]).T
+        reaches_m = np.minimum(reach_m, _EVERYWHERE_M)
+        easts, norths = reaches_m / shortest_lon_degree_m, reaches_m / SHORTEST_LAT_DEGREE_M
+        reaches = np.stack([lon - easts, lat - norths, lon + easts, lat + norths])
+        if once and reaches[0].min() >= -180.0 and reaches[2].max() <= 180.0:
+            numbers, found = tree.query(shapely.box(*reaches))
             order = np.argsort(numbers * len(owners) + found)
             return numbers[order], found[order]
-        reaches = np.stack([west, lat - north, east, lat + north], axis=1)
-        reaches, numbers = _in_all_turns(reaches)
-        of_reach, of_box = tree.query(shapely.box(*reaches.T))
+        turned, numbers = _in_all_turns(reaches.T)
+        of_reach, of_box = tree.query(shapely.box(*turned.T))
         pairs = np.unique(numbers[of_reach] * len(self._sites) + owners[of_box])
         return np.divmod(pairs, len(self._sites))
 

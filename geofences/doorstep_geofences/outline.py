@@ -68,7 +68,7 @@ class Outline:
         )
 
     def __len__(self) -> int:
-        return self.sights.shape[2]
+        return len(self.sights[0, 0])
 
     def seen_m(self, east_m: float, north_m: float) -> tuple[Floats, Floats]:
         """The edges as a place inside sees them: how far inward, back and on, and how far away."""
@@ -106,9 +106,9 @@ class Outline:
     def mass(self, east_m: float, north_m: float, sigma_m: float) -> "Mass":
         """What lies inside of a Gaussian around a place inside."""
         seen, distances = self.seen_m(east_m, north_m)
-        behind_m = _from_behind(seen, distances, IN_VIEW_M).min()
-        outside = float(_hidden(seen / sigma_m).sum())
-        return Mass(1.0 - outside, bool(behind_m > _FARTHEST * sigma_m), float(distances.min()))
+        hidden = _hidden(seen / sigma_m)
+        in_view = 1.0 - float(np.maximum(hidden, 0.0).sum())
+        return Mass(1.0 - float(hidden.sum()), in_view, float(distances.min()))
 
     def masses(self, east_m: float, north_m: float, sigmas_m: Floats) -> Floats:
         """The same for each σ."""
@@ -120,16 +120,14 @@ class Mass(NamedTuple):
     """What lies inside of a Gaussian around a place that is inside; or arrays, of several."""
 
     share: Any
-    #: Whether all of the outline that matters is in view from there: no edge so near is seen from
-    #: behind, or almost. Then, with a smaller σ, no less lies inside.
+    #: What of it can be seen from there, at least: all that no edge hides, without what edges that
+    #: are seen from behind give back. With a smaller σ no less can, as it is star-shaped.
     in_view: Any
     #: How far the nearest edge is.
     edge_m: Any
 
 
-def masses(
-    outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats
-) -> Mass:
+def masses(outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats) -> Mass:
     """The mass in each outline, of its own place and σ."""
     counts = np.array([len(outline) for outline in outlines])
     starts = np.cumsum(counts) - counts
@@ -144,10 +142,9 @@ def masses(
         east_step_m, north_step_m = np.repeat(steps_m, counts, axis=1)
         seen = _seen(sights, east_m + east_step_m, north_m + north_step_m)
         distances = _distances(seen)
-    behind_m = np.minimum.reduceat(_from_behind(seen, distances, IN_VIEW_M), starts)
-    outside = np.add.reduceat(_hidden(seen / sigma_m), starts)
-    edge_m = np.minimum.reduceat(distances, starts)
-    return Mass(1.0 - outside, behind_m > _FARTHEST * sigmas_m, edge_m)
+    hidden = _hidden(seen / sigma_m)
+    outside, out_of_view = np.add.reduceat([hidden, np.maximum(hidden, 0.0)], starts, axis=1)
+    return Mass(1.0 - outside, 1.0 - out_of_view, np.minimum.reduceat(distances, starts))
 
 
 def _seen(sights: Floats, east_m: Floats, north_m: Floats) -> Floats:

@@ -54,7 +54,8 @@ class Site:
         """The shape to judge against; built when first asked for, which most sites are not."""
         if self._area is None:
             # Two threads may both build it, to the same end.
-            object.__setattr__(self, "_area", area_of(self.geofence, self.tolerance_m))
+            area = area_of(self.geofence, self.tolerance_m, self.assurance)
+            object.__setattr__(self, "_area", area)
         assert self._area is not None
         return self._area
 

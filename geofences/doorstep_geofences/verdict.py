@@ -21,8 +21,6 @@ from .gaussian import PLAUSIBLE_ACCURACIES, accuracies_to_clear
 from .index import NearSites, SiteIndex
 from .site import Site
 
-#: No two places on Earth are so far apart; keeps absurd accuracies finite.
-_EVERYWHERE_M = 1e9
 #: So many sites whose cap is exceeded are asked whether they would admit the person.
 MOST_ASKED = 1_000
 #: So few fixes are judged one by one: arrays cost more than they save.
@@ -134,25 +132,24 @@ class Verdict(NamedTuple):
 def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     """Answer each question; KeyError if a claimed site is not in the index."""
     verdicts: list[Verdict | None] = []
-    claims: list[tuple[int, Site]] = []
-    searches: list[int] = []
-    site_of = index.__getitem__
+    claimed: list[int] = []
+    claims: list[tuple[Fix, Site]] = []
+    searched: list[int] = []
     for number, question in enumerate(questions):
-        site = None if question.site_id is None else site_of(question.site_id)
+        site = None if question.site_id is None else index[question.site_id]
         cap_m = index.widest_cap_m if site is None else site.max_accuracy_m
         reason = _reason_without_place(question, site, cap_m)
         verdicts.append(None if reason is None else Verdict(reason, site))
         if reason is None and site is None:
-            searches.append(number)
+            searched.append(number)
         elif reason is None and site is not None:
-            claims.append((number, site))
-    if claims:
-        reasons = reasons_at([(questions[number].fix, site) for number, site in claims])
-        for (number, site), reason in zip(claims, reasons, strict=True):
-            verdicts[number] = Verdict(reason, site)
-    if searches:
-        found = _searched([questions[number] for number in searches], index)
-        for number, verdict in zip(searches, found, strict=True):
+            claimed.append(number)
+            claims.append((question.fix, site))
+    for number, reason, (_, site) in zip(claimed, reasons_at(claims), claims, strict=True):
+        verdicts[number] = Verdict(reason, site)
+    if searched:
+        found = _searched([questions[number] for number in searched], index)
+        for number, verdict in zip(searched, found, strict=True):
             verdicts[number] = verdict
     return verdicts  # type: ignore[return-value]
 
@@ -211,21 +208,21 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
 def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
     """What one distance says, to the centre of the site's discs, if that is enough.
 
-    Inside, if no edge is so near that the device might be beyond it; outside, if it is beyond reach.
-    And where the site is so small that no fix of that accuracy is assured, whatever is within reach
-    is near its boundary, on either side.
+    Inside, if the inner disc alone assures it; outside, if the outer disc is beyond reach. Where
+    the site is so small that no fix of that accuracy is assured, one that is in reach of the inner
+    disc is near the boundary, on either side.
     """
-    accuracy_m = _known_accuracy_m(fix)
+    assert fix.accuracy_m is not None
     discs = site.area.discs
     away_m = discs.away_m(fix.lon, fix.lat)
-    # what clears the worst rung so clears them all
-    clear_m = accuracies_to_clear(site.assurance) * worst_rung_m(accuracy_m)
-    if away_m + clear_m <= discs.inner_m:
+    rung_m = worst_rung_m(fix.accuracy_m)
+    if discs.assure(away_m, rung_m):
         return Reason.INSIDE
-    reach_m = PLAUSIBLE_ACCURACIES * accuracy_m
+    reach_m = PLAUSIBLE_ACCURACIES * fix.accuracy_m
     if away_m > discs.outer_m + reach_m:
         return Reason.OUTSIDE
-    if clear_m > discs.size_m and away_m <= discs.inner_m + reach_m:
+    is_near = away_m <= discs.inner_m + reach_m
+    if is_near and accuracies_to_clear(site.assurance) * rung_m > discs.size_m:
         return Reason.NEAR_BOUNDARY
     return None
 
@@ -266,72 +263,66 @@ def _known_accuracy_m(fix: Fix) -> float:
     return fix.accuracy_m
 
 
-def _reach_m(fix: Fix) -> float:
-    """How far from the fix the device may plausibly be."""
-    return min(PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix), _EVERYWHERE_M)
-
-
 def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
-    """For each question the site that accepts, or why none does."""
-    near = index.near([q.fix for q in questions], [_reach_m(q.fix) for q in questions])
-    searches = list(map(_Search, questions, near))
-    candidates = [(search, site) for search in searches for site in search.candidates()]
-    reasons = reasons_at([(search.question.fix, site) for search, site in candidates])
-    for (search, site), reason in zip(candidates, reasons, strict=True):
-        search.hear(site, reason)
-    return [search.verdict() for search in searches]
-
-
-class _Search:
-    """What the sites near one fix say.
+    """For each question the site that accepts, or why none does.
 
     A site whose cap is exceeded can at best make the answer uncertain: its box being within
     reach is enough for that, so its area is not asked and the first such site settles it. One
     that is too far to be meant is left out even then: the tenant's other sites, however far and
     strict, change nothing.
     """
+    fixes = [question.fix for question in questions]
+    near = index.near(fixes, [PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix) for fix in fixes])
+    pairs = [(n, site) for n, site in near.evident if _admits(questions[n], site)]
+    heard = _Heard()
+    reasons = reasons_at([(fixes[n], site) for n, site in pairs])
+    for (n, site), reason in zip(pairs, reasons, strict=True):
+        if reason is not Reason.OUTSIDE:
+            heard.take_in(n, site, reason if _is_open(questions[n], site) else None)
+    return [_answer(n, question, heard, near) for n, question in enumerate(questions)]
 
-    __slots__ = ("_accepting", "_closed", "_near", "_near_boundary", "question")
 
-    def __init__(self, question: Question, near: NearSites) -> None:
-        self.question = question
-        self._near = near
-        self._accepting: list[Site] = []
-        self._near_boundary = self._closed = False
+class _Heard:
+    """What sites said that fixes might be at, each by the number of its question."""
 
-    def candidates(self) -> Iterable[Site]:
-        """The sites that may answer, and to which the fix is evidence."""
-        evident = self._near.evident
-        return evident if self.question.admits is None else filter(self.question.admits, evident)
+    __slots__ = ("accepting", "closed", "near_boundary")
 
-    def _admits(self, site: Site) -> bool:
-        return self.question.admits is None or self.question.admits(site)
+    def __init__(self) -> None:
+        self.accepting: dict[int, list[Site]] = {}
+        self.near_boundary: set[int] = set()
+        self.closed: set[int] = set()
 
-    def hear(self, site: Site, reason: Reason) -> None:
-        """Take in what one site says of the fix."""
-        if reason is Reason.OUTSIDE:
-            return
-        if not _is_open(self.question, site):
-            self._closed = True
-        elif reason is Reason.INSIDE:
-            self._accepting.append(site)
+    def take_in(self, number: int, site: Site, reason: Reason | None) -> None:
+        """One site's reason, or none where it is closed."""
+        if reason is Reason.INSIDE:
+            self.accepting.setdefault(number, []).append(site)
+        elif reason is None:
+            self.closed.add(number)
         else:
-            self._near_boundary = True
+            self.near_boundary.add(number)
 
-    def verdict(self) -> Verdict:
-        """Acceptance first, then doubt, then the reasons to reject."""
-        if self._accepting:
-            return Verdict(Reason.INSIDE, _likeliest(self.question.fix, self._accepting))
-        if self._near_boundary:
-            return Verdict(Reason.NEAR_BOUNDARY, None)
-        if self._is_above_a_cap():
-            return Verdict(Reason.ACCURACY_TOO_LOW, None)
-        return Verdict(Reason.OUTSIDE_HOURS if self._closed else Reason.NO_SITE_NEAR, None)
 
-    def _is_above_a_cap(self) -> bool:
-        """Where so many are within reach that asking takes too long, one of them is meant."""
-        above = chain.from_iterable(self._near.above_cap)
-        return any(map(self._admits, islice(above, MOST_ASKED))) or next(above, None) is not None
+def _answer(number: int, question: Question, heard: _Heard, near: NearSites) -> Verdict:
+    """Acceptance first, then doubt, then the reasons to reject."""
+    accepting = heard.accepting.get(number)
+    if accepting is not None:
+        return Verdict(Reason.INSIDE, _likeliest(question.fix, accepting))
+    if number in heard.near_boundary:
+        return Verdict(Reason.NEAR_BOUNDARY, None)
+    if number in near.above_cap and _is_above_a_cap(question, near.above_cap[number]):
+        return Verdict(Reason.ACCURACY_TOO_LOW, None)
+    return Verdict(Reason.OUTSIDE_HOURS if number in heard.closed else Reason.NO_SITE_NEAR, None)
+
+
+def _is_above_a_cap(question: Question, sites: Iterable[Iterable[Site]]) -> bool:
+    """Where so many are within reach that asking takes too long, one of them is meant."""
+    above = chain.from_iterable(sites)
+    some = islice(above, MOST_ASKED)
+    return any(_admits(question, site) for site in some) or next(above, None) is not None
+
+
+def _admits(question: Question, site: Site) -> bool:
+    return question.admits is None or question.admits(site)
 
 
 def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:

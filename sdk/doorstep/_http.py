@@ -44,12 +44,15 @@ class HTTPTransport:
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
 
-    def send(self, request: Request, *, timeout: Timeout, line: Line | None = None) -> Response:
-        """Send a request. `line` can be hung up by another thread meanwhile."""
+    def send(self, request: Request, *, timeout: Timeout) -> Response:
+        return self.send_on(Line(), request, timeout=timeout)
+
+    def send_on(self, line: Line, request: Request, *, timeout: Timeout) -> Response:
+        """Send on a line that another thread can hang up meanwhile."""
         deadline = Deadline(timeout.total)
         self._pool.enter(deadline)
         try:
-            return self._send(request, timeout, deadline, line or Line())
+            return self._send(request, timeout, deadline, line)
         finally:
             self._pool.leave()
 

@@ -115,7 +115,7 @@ class Outbox(Unpicklable):
         self._on_end: Callable[[Sequence[End]], None] = _nobody_hears
         self._file = OutboxFile(self._path)
         self._switch = Switch(self._path)
-        self._holder = Holder(os.urandom(8).hex(), _LEASE_S)
+        self._holder = Holder(_LEASE_S)
         self._lock = threading.RLock()
         self._ended: list[End] = []
         self._purge_is_due = False

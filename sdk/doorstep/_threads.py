@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from doorstep._errors import TimedOut
-from doorstep._http import HTTPTransport
 from doorstep._retry import Timeout
 from doorstep._stream import Deadline, Line
 from doorstep._transport import Transport
 from doorstep._wire import Request, Response
+
+if TYPE_CHECKING:
+    from doorstep._http import HTTPTransport
 
 
 class ThreadedTransport:
@@ -24,12 +27,12 @@ class ThreadedTransport:
     def __init__(self, transport: Transport, *, threads: int = 8) -> None:
         self._transport = transport
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="doorstep")
-        self._own: HTTPTransport | None = None
+        self._own: _LateHTTP | None = None
 
     @classmethod
     def over_http(cls, *, threads: int = 8) -> Self:
         """Over a default transport, which it closes with itself."""
-        http = HTTPTransport(max_connections=threads)
+        http = _LateHTTP(threads)
         threaded = cls(http, threads=threads)
         threaded._own = http
         return threaded
@@ -59,6 +62,40 @@ class ThreadedTransport:
     def _send(self, request: Request, timeout: Timeout, deadline: Deadline, line: Line) -> Response:
         left_s = deadline.left_s()
         left = Timeout(connect=min(timeout.connect, left_s), total=left_s)
-        if isinstance(self._transport, HTTPTransport):
-            return self._transport.send(request, timeout=left, line=line)
-        return self._transport.send(request, timeout=left)
+        send_on = getattr(self._transport, "send_on", None)
+        if send_on is None:
+            return self._transport.send(request, timeout=left)
+        response: Response = send_on(line, request, timeout=left)
+        return response
+
+
+class _LateHTTP:
+    """A default transport that is made by the first request: an app should start before that."""
+
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
+        self._http: HTTPTransport | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def send(self, request: Request, *, timeout: Timeout) -> Response:
+        return self._made().send(request, timeout=timeout)
+
+    def send_on(self, line: Line, request: Request, *, timeout: Timeout) -> Response:
+        return self._made().send_on(line, request, timeout=timeout)
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._http is not None:
+                self._http.close()
+
+    def _made(self) -> HTTPTransport:
+        from doorstep._http import HTTPTransport  # noqa: PLC0415 (slow to import)
+
+        with self._lock:
+            if self._http is None:
+                self._http = HTTPTransport(max_connections=self._connections)
+                if self._is_closed:
+                    self._http.close()
+            return self._http

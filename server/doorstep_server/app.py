@@ -135,6 +135,8 @@ def make_services(settings: Settings, clock: Callable[[], datetime] = now) -> Se
     """Open the deployment that the settings name."""
     database, keyring = open_deployment(settings)
     meters = Meters(routes=templates(), codes=TYPES, folder=settings.meters)
+    if settings.meters is not None and not meters.is_shared:
+        logs.event("metrics-apart", level=logging.WARNING)
     memory_bytes = settings.sites_memory_mb * 1_000_000
     policies = Policies(database, keyring, clock, memory_bytes, meters)
     pepper = keyring.pepper()

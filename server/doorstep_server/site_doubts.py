@@ -6,7 +6,6 @@ around it: the time zone's place, and the sites beside it.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from math import hypot
 from uuid import UUID
 
@@ -78,8 +77,8 @@ def beside(
     lon, lat = bounds.middle
     middle = Fix(lat=lat, lon=(lon + 180.0) % 360.0 - 180.0, accuracy_m=1.0)
     reach_m = hypot(bounds.east - bounds.west, bounds.north - bounds.south) / 2 * _DEGREE_M
-    [near] = index.near([middle], [reach_m])
-    found = [s for s in chain(near.evident, *near.above_cap) if s.site_id != but][:COMPARED]
+    near = index.near([middle], [reach_m])
+    found = [s for s in near.sites() if s.site_id != but][:COMPARED]
     overlaps = between([(geofence, site.geofence) for site in found])
     for site, overlap in zip(found, overlaps, strict=True):
         if overlap is not None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorstep_geofences import Fix, Geofence, InvalidGeofence, Outcome, Reason
-from doorstep_geofences.area import Near
+from doorstep_geofences.gaussian import NODES, NODES_ERROR, SIGMAS_PER_ACCURACY
 from doorstep_geofences.outline import MASS_ERROR
 from geofences.making import (
     DATA,
@@ -120,15 +120,53 @@ def test_a_tolerance_is_what_a_buffer_would_be(seed, tolerance_m):
         assert area.distance_m(lon, lat) <= outer.boundary.distance(point) + 0.03 * tolerance_m
 
 
-@given(seeds, st.floats(-6, 6), st.floats(0.1, 300))
-def test_a_standing_says_what_covers_and_the_distance_say(seed, shift, reach_m):
+@given(seeds, st.floats(0.1, 300))
+def test_what_is_outside_is_reached_over_its_distance(seed, reach_m):
     rng = random.Random(seed)
     area = random_site(rng).area
     lon, lat = place(rng.uniform(-400, 400), rng.uniform(-400, 400))
     distance_m = area.distance_m(lon, lat)
-    if abs(distance_m - reach_m) > 1e-6:
-        standing = area.stands(lon, lat, Near(reach_m, reach_m))
-        assert standing == (bool(area.covers(lon, lat)), distance_m <= reach_m)
+    if not area.covers(lon, lat) and abs(distance_m - reach_m) > 1e-6:
+        assert area.reaches(lon, lat, reach_m) == (distance_m <= reach_m)
+
+
+@given(seeds)
+def test_of_two_discs_one_is_inside_and_one_around(seed):
+    rng = random.Random(seed)
+    area = random_site(rng).area
+    discs = area.discs
+    for _ in range(20):
+        lon, lat = place(rng.gauss(0, 200), rng.gauss(0, 200))
+        away_m, distance_m = discs.away_m(lon, lat), area.distance_m(lon, lat)
+        if away_m <= discs.inner_m:
+            assert area.covers(lon, lat)
+            assert distance_m >= discs.inner_m - away_m
+        if away_m > discs.outer_m:
+            assert not area.covers(lon, lat)
+            assert distance_m >= away_m - discs.outer_m
+
+
+@given(seeds)
+def test_what_a_disc_alone_assures_is_probable_enough(seed):
+    rng = random.Random(seed)
+    at = random_site(rng)
+    area, rung_m = at.area, 2 ** (rng.randrange(36) / 4)
+    lon, lat = place(rng.gauss(0, 60), rng.gauss(0, 60))
+    if area.discs.assure(area.discs.away_m(lon, lat), rung_m):
+        sigmas_m = np.array([rung_m, rung_m / 2, rung_m / 8]) / SIGMAS_PER_ACCURACY
+        found = area.probabilities(lon, lat, sigmas_m)
+        assert area.distance_m(lon, lat) > 0.7 * rung_m or (found >= at.assurance).all()
+
+
+def test_places_that_are_tried_say_of_discs_what_discs_hold():
+    for radius in (0.5, 1.0, 2.0, 3.5):
+        for off in np.linspace(0, radius, 8):
+            draws = np.random.default_rng(5).normal(size=(200_000, 2))
+            truth = (np.hypot(draws[:, 0] + off, draws[:, 1]) <= radius).mean()
+            for turn in np.linspace(0, 2 * math.pi, 7):
+                east, north = NODES[0] + off * math.cos(turn), NODES[1] + off * math.sin(turn)
+                tried = (np.hypot(east, north) <= radius).mean()
+                assert tried >= truth - NODES_ERROR
 
 
 @pytest.mark.parametrize("lat", [-23.5, 60.0, 0.0])

@@ -181,6 +181,7 @@ class Scene:
             "TMPDIR": str(self.folder / "temp"),
             "DOORSTEP_LOG_LEVEL": "debug",
             "DOORSTEP_PROBE_BUDGET": "off",
+            "DOORSTEP_DEVICE_AT_ONCE": "0",
         }
         return {**os.environ, **own, **self.where, **more}
 

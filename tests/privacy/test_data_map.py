@@ -153,9 +153,9 @@ def test_what_is_not_mapped_would_be_found(planted: World) -> None:
     assert stored.in_database(planted) - known(planted)
 
 
-def test_what_is_mapped_and_not_there_would_be_found(world: World) -> None:
-    world.rows("ALTER TABLE tenants DROP COLUMN max_speed_kmh")
-    assert known(world) - stored.in_database(world) == {"tenants.max_speed_kmh"}
+def test_what_is_mapped_and_not_there_would_be_found(new_world: World) -> None:
+    new_world.rows("ALTER TABLE tenants DROP COLUMN max_speed_kmh")
+    assert known(new_world) - stored.in_database(new_world) == {"tenants.max_speed_kmh"}
 
 
 # -- files -----------------------------------------------------------------------------------

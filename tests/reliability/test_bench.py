@@ -16,7 +16,7 @@ from postgres import why_no_server
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--rounds 1 --seconds 0.2 --warm-up 0.1 --connections 4 --batch-connections 1 "
-    "--devices 8 --sites 20 --many-sites 150 --stored 300 --soak 20"
+    "--generator own --devices 8 --sites 20 --many-sites 150 --stored 300 --soak 20"
 )
 OURS = {"SQLite", "PostgreSQL"} if why_no_server() is None else {"SQLite"}
 USUAL = {"usual design"} if why_no_server() is None else set[str]()

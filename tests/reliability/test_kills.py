@@ -1,4 +1,4 @@
-"""Servers that die under load, in short: `make chaos` does so 200 times on each database."""
+"""Servers that die under load, or get too much of it, in short: `make chaos` does so in full."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import kills
+import overload
 from ledger import Ledger
 from world import DATABASES
 
-ROUNDS = 10
+ROUNDS, SECONDS = 10, 3.0
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -28,6 +29,21 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(
     # it fell on both sides, or a kill would have met nothing
     assert figures.was_stored > 0
     assert figures.was_not_stored > 0
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_is_too_much_is_refused_and_the_rest_is_stored_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database = None
+    if kind == "postgresql":
+        database = request.getfixturevalue("databases").new_database()
+    room = overload.Room(connections=300, queue=10)
+    figures = overload.run(tmp_path, SECONDS, database, room)
+    print(figures)
+    assert figures.holds, str(figures)
+    assert figures.ledger.is_exact
+    assert set(figures.refused) == {"503 unavailable"}
 
 
 def test_what_is_missing_or_double_is_told() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sqlite3
 import sys
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -47,6 +49,8 @@ class Proxy:
         self._fails = seed is not None
         self._keeps = keeps
         self._late: set[asyncio.Task[bytes]] = set()
+        #: asyncio itself holds them only weakly
+        self._connections: set[asyncio.Task[None]] = set()
         self.is_up = True
         self.carried: list[bytes] = []
         self.seen: Counter[str] = Counter()
@@ -59,10 +63,16 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        await self._server.wait_closed()
         await asyncio.gather(*self._late, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None, "asyncio runs this in a task"
+        self._connections.add(connection)
         try:
             while self.is_up and (request := await message(reader)):
                 answer = await self._answer(request)
@@ -73,7 +83,8 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            writer.close()
+            self._connections.discard(connection)
+            await closed(writer)
 
     async def _answer(self, request: bytes) -> bytes:
         """What the client gets: nothing, a part, or a whole answer."""
@@ -92,7 +103,7 @@ class Proxy:
                 return b""
             return await message(reader)
         finally:
-            writer.close()
+            await closed(writer)
 
     def deliver_late(self, request: bytes) -> None:
         """Once more, when others have overtaken it."""
@@ -112,6 +123,12 @@ class Proxy:
 
     def refusal(self) -> bytes:
         return self._chance.choice(REFUSALS)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def message(reader: asyncio.StreamReader) -> bytes:
@@ -273,13 +290,21 @@ class Report:
         )
 
 
-async def run(server: Served, folder: Path, *, check_ins: int, phones: int, seed: int) -> Report:
-    """Let phones check in through a proxy that fails."""
+async def run(
+    server: Served,
+    folder: Path,
+    *,
+    check_ins: int,
+    phones: int,
+    seed: int,
+    before: AbstractSet[str] = frozenset(),
+) -> Report:
+    """Let phones check in through a proxy that fails. What was stored before does not count."""
     tokens = [server.token() for _ in range(phones)]
     async with Proxy(server.url, seed=seed) as proxy:
         made = [Phone(proxy.url, token, folder / f"{n}.db") for n, token in enumerate(tokens)]
         await asyncio.gather(*(phone.live(check_ins // phones) for phone in made))
-    return Report(made, stored_in(server.home), proxy)
+    return Report(made, [id_ for id_ in stored_in(server.home) if id_ not in before], proxy)
 
 
 def stored_in(home: Path) -> list[str]:

@@ -347,7 +347,7 @@ def test_9_a_lease_of_another_boot_or_without_end_is_nobodys(phone, path, troubl
 
 
 def test_9_a_killed_process_does_not_wedge_another(path):
-    """Two real processes: the first is killed while it sends; its lease ends in another's time."""
+    """Two real processes: the first is killed while it sends, the next goes on at once."""
     phone = Phone()
     child = os.fork()
     if child == 0:
@@ -359,8 +359,6 @@ def test_9_a_killed_process_does_not_wedge_another(path):
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     with phone.opened(path) as outbox:
-        assert outbox.next_up(ANN, "precise").why == "somebody-else-sends"
-        phone.wait(61)
         assert len(waiting_ids(outbox)) == 1
 
 

@@ -161,6 +161,7 @@ def test_what_is_not_known_is_counted_as_something_else() -> None:
 
 def test_processes_are_told_together_and_a_dead_one_counts_on() -> None:
     with shared_folder() as folder:
+        assert folder is not None
         first, second = Meters(codes=["a"], folder=folder), Meters(codes=["a"], folder=folder)
         first.refusals.add("a")
         second.refusals.add("a", count=2)
@@ -186,6 +187,22 @@ def test_processes_are_told_together_and_a_dead_one_counts_on() -> None:
     assert not folder.exists()
 
 
+def test_where_nothing_can_be_written_a_process_counts_for_itself(tmp_path: Path) -> None:
+    """Rather than not at all: a full disk must not keep a server from serving."""
+    meters = Meters(codes=["a"], folder=tmp_path / "gone")
+    meters.refusals.add("a")
+    assert not meters.is_shared
+    assert value(meters.text(), 'doorstep_refusals_total{code="a"}') == 1
+
+
+def test_without_a_place_for_temporary_files_there_is_nothing_to_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with shared_folder() as folder:
+        assert folder is None
+
+
 def test_after_it_was_closed_nothing_breaks() -> None:
     with shared_folder() as folder:
         meters = Meters(codes=["a"], folder=folder)
@@ -195,6 +212,7 @@ def test_after_it_was_closed_nothing_breaks() -> None:
 
 def test_files_hold_numbers_and_are_their_owners_alone() -> None:
     with shared_folder() as folder:
+        assert folder is not None
         assert folder.stat().st_mode & 0o777 == 0o700
         numbers = SharedNumbers(folder, 100)
         assert [file.stat().st_size for file in folder.glob("*.numbers")] == [800]
@@ -221,3 +239,17 @@ def test_what_a_killed_server_left_is_taken_away(
         # that of a server that runs stays
         with shared_folder() as other:
             assert set(tmp_path.iterdir()) == {running, other}
+
+
+def test_the_table_of_metrics_is_that_of_the_program() -> None:
+    page = (Path(__file__).parents[2] / "server/docs/running.md").read_text()
+    told = re.findall(r"^\| `(doorstep_\w+)` \| (\w+) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
+    assert told == [
+        (
+            family.said.name,
+            family.said.kind,
+            ", ".join(f"`{label}`" for label in family.said.labels),
+            family.said.help,
+        )
+        for family in Meters().families
+    ]

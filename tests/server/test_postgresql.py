@@ -52,16 +52,24 @@ def world(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[Wo
         yield world
 
 
+@pytest.fixture(scope="module")
+def secured(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[World]:
+    """For tests that look at what row level security and rights leave, and change none of them."""
+    with worlds("postgresql") as world:
+        yield world
+
+
 @pytest.fixture
-def two(world: World) -> tuple[UUID, UUID]:
-    """Two tenants with rows in every table."""
-    for tenancy in (world.first, other := world.tenant("Other")):
+def two(secured: World) -> tuple[UUID, UUID]:
+    """Two tenants with rows in every table, and no others."""
+    secured.begin_anew()
+    for tenancy in (secured.first, other := secured.tenant("Other")):
         tenancy.site()
         phone = tenancy.phone()
         assert phone.check_in(phone.claim()).status_code == 201
         assert phone.check_in(phone.claim(FAR_OUTSIDE)).status_code == 201
         _add_rights(tenancy)
-    return world.first.new.tenant.tenant_id, other.new.tenant.tenant_id
+    return secured.first.new.tenant.tenant_id, other.new.tenant.tenant_id
 
 
 def _add_rights(tenancy: Tenancy) -> None:
@@ -111,18 +119,18 @@ def counts(held: Session) -> dict[str, int]:
 # -- row level security ------------------------------------------------------------------------
 
 
-def test_without_a_named_tenant_there_are_no_rows(world: World, two: tuple[UUID, UUID]) -> None:
-    everything = {t: world.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
+def test_without_a_named_tenant_there_are_no_rows(secured: World, two: tuple[UUID, UUID]) -> None:
+    everything = {t: secured.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
     assert all(everything.values()), f"a table without rows proves nothing: {everything}"
-    with login(world) as held:
+    with login(secured) as held:
         enter(held)
         assert set(counts(held).values()) == {0}
 
 
-def test_only_rows_of_named_tenants_are_there(world: World, two: tuple[UUID, UUID]) -> None:
+def test_only_rows_of_named_tenants_are_there(secured: World, two: tuple[UUID, UUID]) -> None:
     """One connection for all, as the smallest pool: what one transaction named ends with it."""
-    everything = {t: world.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
-    with login(world) as held:
+    everything = {t: secured.rows(f"SELECT count(*) FROM {t}")[0][0] for t in OF_TENANTS}
+    with login(secured) as held:
         seen = []
         for named in ((two[0],), (two[1],), two, ()):
             enter(held, *named)
@@ -136,17 +144,17 @@ def test_only_rows_of_named_tenants_are_there(world: World, two: tuple[UUID, UUI
 
 
 def test_a_connection_that_took_no_role_is_bound_as_well(
-    world: World, two: tuple[UUID, UUID]
+    secured: World, two: tuple[UUID, UUID]
 ) -> None:
-    with login(world) as held:
+    with login(secured) as held:
         assert set(counts(held).values()) == {0}
         with pytest.raises(InsufficientPrivilegeError):
             held.run("INSERT INTO sites VALUES ($1, $2, 1, NULL)", two[0], uuid4())
 
 
-def test_a_row_of_another_tenant_is_not_written(world: World, two: tuple[UUID, UUID]) -> None:
+def test_a_row_of_another_tenant_is_not_written(secured: World, two: tuple[UUID, UUID]) -> None:
     mine, theirs = two
-    with login(world) as held:
+    with login(secured) as held:
         enter(held, mine)
         with pytest.raises(InsufficientPrivilegeError, match="row-level security"):
             held.run("INSERT INTO sites VALUES ($1, $2, 1, NULL)", theirs, uuid4())
@@ -156,15 +164,15 @@ def test_a_row_of_another_tenant_is_not_written(world: World, two: tuple[UUID, U
         held.run("DELETE FROM receipts")
         held.run("COMMIT")
     left = "SELECT count(*) FROM receipts WHERE tenant_id = "
-    assert world.rows(f"SELECT version FROM sites WHERE tenant_id = '{theirs}'") == [(1,)]
-    assert world.rows(f"{left}'{theirs}'") == [(3,)]
-    assert world.rows(f"{left}'{mine}'") == [(0,)]
+    assert secured.rows(f"SELECT version FROM sites WHERE tenant_id = '{theirs}'") == [(1,)]
+    assert secured.rows(f"{left}'{theirs}'") == [(3,)]
+    assert secured.rows(f"{left}'{mine}'") == [(0,)]
 
 
-def test_a_tenant_is_found_by_its_handle_and_by_no_other_way(world: World) -> None:
-    handle = world.first.new.tenant.handle
-    world.tenant("Other")
-    with login(world) as held:
+def test_a_tenant_is_found_by_its_handle_and_by_no_other_way(secured: World) -> None:
+    handle = secured.first.new.tenant.handle
+    secured.tenant("Other")
+    with login(secured) as held:
         enter(held)
         held.run(f"SELECT set_config('doorstep.handle', '{handle}', true)")
         assert held.run("SELECT handle FROM tenants") == [(handle,)]
@@ -172,24 +180,24 @@ def test_a_tenant_is_found_by_its_handle_and_by_no_other_way(world: World) -> No
         assert held.run("SELECT handle FROM tenants") == []
 
 
-def test_every_table_of_tenants_is_secured_and_binds_its_owner(world: World) -> None:
+def test_every_table_of_tenants_is_secured_and_binds_its_owner(secured: World) -> None:
     """From the catalog, so that a new table is covered on the day it is added."""
-    secured = world.rows(
+    found = secured.rows(
         "SELECT relname FROM pg_class c WHERE relrowsecurity AND relforcerowsecurity "
         "AND EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid)"
     )
-    assert sorted(name for (name,) in secured) == OF_TENANTS
+    assert sorted(name for (name,) in found) == OF_TENANTS
 
 
-def test_the_role_may_do_what_the_server_does_and_no_more(world: World) -> None:
-    [attributes] = world.rows(
+def test_the_role_may_do_what_the_server_does_and_no_more(secured: World) -> None:
+    [attributes] = secured.rows(
         "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin "
         "FROM pg_roles WHERE rolname = 'doorstep_app'"
     )
     assert not any(attributes)
-    assert world.rows("SELECT count(*) FROM pg_class WHERE relowner = 'doorstep_app'::regrole") == [
-        (0,)
-    ]
+    assert secured.rows(
+        "SELECT count(*) FROM pg_class WHERE relowner = 'doorstep_app'::regrole"
+    ) == [(0,)]
     for forbidden in (
         "UPDATE check_ins SET reason = 'inside'",
         "UPDATE check_ins SET token = token",
@@ -214,16 +222,16 @@ def test_the_role_may_do_what_the_server_does_and_no_more(world: World) -> None:
         "CREATE TABLE mine (x integer)",
         "DROP TABLE check_ins_20260309",
     ):
-        with login(world) as held:
-            enter(held, world.first.new.tenant.tenant_id)
+        with login(secured) as held:
+            enter(held, secured.first.new.tenant.tenant_id)
             with pytest.raises(InsufficientPrivilegeError):
                 held.run(forbidden)
 
 
 @pytest.mark.parametrize("name", ["tenants", "sites", "pg_authid", "check_ins", "check_ins_x"])
-def test_the_role_has_no_other_table_written_anew(world: World, name: str) -> None:
-    with login(world) as held:
-        enter(held, world.first.tenant_id)
+def test_the_role_has_no_other_table_written_anew(secured: World, name: str) -> None:
+    with login(secured) as held:
+        enter(held, secured.first.tenant_id)
         with pytest.raises(RaiseError, match="no such table"):
             held.run(f"SELECT doorstep_rewrite('{name}')")
 
@@ -378,9 +386,9 @@ def test_deployments_on_one_server_are_closed_to_each_other(
         postgres_database.sql(f"DROP ROLE {stranger}")
 
 
-def test_functions_of_the_owner_are_bound(world: World) -> None:
+def test_functions_of_the_owner_are_bound(secured: World) -> None:
     """To the schema, so that nothing planted runs as the owner; and to a short wait."""
-    functions = world.rows("SELECT proconfig FROM pg_proc WHERE proname LIKE 'doorstep\\_%'")
+    functions = secured.rows("SELECT proconfig FROM pg_proc WHERE proname LIKE 'doorstep\\_%'")
     assert len(functions) == 7
     for (settings,) in functions:
         assert set(settings) == {"search_path=public, pg_temp", "lock_timeout=2s"}

@@ -82,7 +82,9 @@ def test_no_route_takes_an_unknown_parameter(
     for query in UNKNOWN:
         for template, address in addresses(world, method).items():
             tried += 1
-            of_device = template.startswith(("/v1/check-ins", "/v1/device")) and not (
+            of_device = template.startswith(
+                ("/v1/check-ins", "/v1/device", "/v1/sites/bundle")
+            ) and not (
                 template == "/v1/devices" or "{device_id" in template or "/position" in template
             )
             api = phone if of_device else tenant.admin

@@ -379,7 +379,7 @@ def test_a_list_by_person_is_that_part_of_the_whole_list(
     assert len(everybody) == 3 * 23
     theirs = [item for item in everybody if item["subject"]["id"] == phone.subject_id]
     assert len(theirs) == 3 * 18
-    for limit in (1, 7, 18, 53, 54, 55, 500):
+    for limit in (7, 18, 53, 54, 55, 500):
         assert pages(tenant, limit, subject_id=phone.subject_id) == theirs
     at_site = [item for item in theirs if item["site_id"] == site["id"]]
     assert len(at_site) == 3 * 12
@@ -388,7 +388,8 @@ def test_a_list_by_person_is_that_part_of_the_whole_list(
     second_day = [item for item in theirs if since <= item["time"] < until]
     assert len(second_day) == 18
     filters = {"subject_id": phone.subject_id, "since": since, "until": until}
-    assert pages(tenant, 4, **filters) == second_day
+    for limit in (1, 4):
+        assert pages(tenant, limit, **filters) == second_day
     own = phone.get("/v1/check-ins", params={"limit": 500}).json()["items"]
     assert own == [{k: v for k, v in item.items() if k != "subject"} for item in theirs]
     # what has expired is in no list, removed or not

@@ -54,7 +54,7 @@ def serve(chosen: Settings, host: str, port: int, workers: int) -> None:
     _end_well()
     logs.event("serving", port=port)
     with shared_folder() as folder:
-        os.environ[settings.PREFIX + "METERS"] = str(folder)
+        os.environ[settings.PREFIX + "METERS"] = str(folder or "")
         _run(chosen, host, port, workers)
 
 

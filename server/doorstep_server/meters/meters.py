@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -191,7 +192,11 @@ class Meters:
 
     def _begin(self, folder: Path | None) -> None:
         length = self._row.length
-        self._kept = SharedNumbers(folder, length) if folder else OwnNumbers(length)
+        self._kept: SharedNumbers | OwnNumbers = OwnNumbers(length)
+        if folder is not None:
+            # where nothing can be written, a process counts for itself
+            with suppress(OSError):
+                self._kept = SharedNumbers(folder, length)
         self._row.numbers = self._kept.numbers
         # of a process that has died, only counters go on
         for family in self.families:
@@ -199,6 +204,11 @@ class Meters:
                 family.set(0.0)
         self._workers.set(os.getpid())
         self._started.set(time.time())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes of the server are told of, too."""
+        return isinstance(self._kept, SharedNumbers)
 
     def close(self) -> None:
         """Count no more for others to see; another process may count on."""

@@ -26,16 +26,18 @@ NUMBER_BYTES = 8
 
 
 @contextlib.contextmanager
-def shared_folder() -> Iterator[Path]:
-    """A folder for the processes of one server, until the block ends."""
-    _sweep(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
-        with (folder / _SERVED).open("wb") as lock:
-            _lock(lock)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def shared_folder() -> Iterator[Path | None]:
+    """A folder for the processes of one server, until the block ends; None: there can be none."""
+    with contextlib.ExitStack() as held:
+        folder: Path | None = None
+        with contextlib.suppress(OSError):
+            parent = Path(tempfile.gettempdir())
+            _sweep(parent)
+            made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            held.callback(shutil.rmtree, made, ignore_errors=True)
+            _lock(held.enter_context((made / _SERVED).open("wb")))
+            folder = made
+        yield folder
 
 
 def _sweep(parent: Path) -> None:
@@ -75,8 +77,10 @@ class SharedNumbers:
         while True:
             file = (self._folder / f"{number}.numbers").open("a+b")
             if _lock(file):
-                if os.fstat(file.fileno()).st_size < self._size:
-                    file.truncate(self._size)
+                # written, not only made as long: a process that writes into a hole of a map is
+                # killed where the disk is full
+                file.write(bytes(max(0, self._size - os.fstat(file.fileno()).st_size)))
+                file.flush()
                 return file
             file.close()
             number += 1
