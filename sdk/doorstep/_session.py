@@ -18,8 +18,9 @@ from doorstep._endpoints import PermissionState
 from doorstep._errors import DoorstepError
 from doorstep._fix import Fix
 from doorstep._flushing import AskPermission, Desk, Exchange, Step, Work, flushing
+from doorstep._keeper import EpochPassed, Nothing
 from doorstep._location import LocationProvider, Unavailable
-from doorstep._outbox import EpochPassed, Nothing, Outbox
+from doorstep._outbox import Outbox
 from doorstep._permissions import GRANTED, WITHDRAWN
 from doorstep._queue import End
 from doorstep._sending import Sender
@@ -61,7 +62,7 @@ class Session(Unpicklable):
         self._runner: AsyncRunner | None = None
         self._own_threads: ThreadedTransport | None = None
         self._core = client._runner.core  # noqa: SLF001 (of this package)
-        self._outbox = outbox
+        self._outbox = outbox._keeper  # noqa: SLF001 (of this package)
         self._provider = provider
         self._max_age_s = max_age_s
         self._fix_timeout_s = fix_timeout_s

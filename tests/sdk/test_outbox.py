@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from doorstep import NewCheckIn, Outbox, OutboxFull, OutboxUnusable
+from doorstep import NewCheckIn, OutboxFull, OutboxUnusable
+from doorstep._keeper import EpochPassed, Keeper, Learn, Nothing
 from doorstep._location import Stale, Unavailable
-from doorstep._outbox import EpochPassed, Learn, Nothing
 from doorstep._queue import End
 from doorstep._reports import Report
 from sdk import kills
@@ -173,8 +173,8 @@ def test_2_the_same_check_in_put_twice_is_one(outbox, phone):
 
 def test_4_nothing_may_wait_so_long_that_the_server_has_forgotten_its_id(path):
     with pytest.raises(ValueError, match="seven days"):
-        Outbox(path, ttl_s=7 * 24 * HOUR_S + 1)
-    Outbox(path, ttl_s=7 * 24 * HOUR_S)
+        Keeper(path, ttl_s=7 * 24 * HOUR_S + 1)
+    Keeper(path, ttl_s=7 * 24 * HOUR_S)
 
 
 @pytest.mark.parametrize("when", ["enqueue", "start", "send"])
@@ -304,7 +304,7 @@ def test_7_what_is_kept_of_the_ended_is_bounded_too(phone, path):
 )
 def test_7_settings_without_sense_are_refused(path, options):
     with pytest.raises(ValueError, match="must be"):
-        Outbox(path, **options)
+        Keeper(path, **options)
 
 
 # -- 9: one sends ----------------------------------------------------------------------------------
@@ -672,13 +672,13 @@ def test_15_somebody_elses_database_is_left_alone(path):
         database.execute("CREATE TABLE theirs (value)")
     before = path.read_bytes()
     with pytest.raises(OutboxUnusable, match="another program"):
-        Outbox(path).open()
+        Keeper(path).open()
     assert path.read_bytes() == before
 
 
 def test_15_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(OutboxUnusable, match="may write") as refused:
-        Outbox(tmp_path / "nowhere" / "outbox.db").open()
+        Keeper(tmp_path / "nowhere" / "outbox.db").open()
     assert refused.value.__context__ is None
 
 
@@ -830,7 +830,7 @@ def test_18_without_its_sealer_it_waits(phone, path, keystore):
 def test_a_file_of_the_first_version_is_brought_up_to_date(path):
     story = kills.Story()
     kills.make_first_version(path, story, 3)
-    with Outbox(path) as outbox:
+    with Keeper(path) as outbox:
         assert len(outbox) == 3
         assert {outbox.ticket(id_).state for id_ in story.stored} == {"queued"}
         outbox.note_permission(ANN, "approximate")
@@ -851,7 +851,7 @@ def test_a_file_is_of_one_version_or_the_next_wherever_its_migration_is_killed(p
             [version] = database.execute("PRAGMA user_version").fetchone()
             columns = {row[1] for row in database.execute("PRAGMA table_info(check_ins)")}
             assert ("precise" in columns) == (version == 2)
-        with Outbox(path) as outbox:
+        with Keeper(path) as outbox:
             assert len(outbox) == 2
     assert number > 10
 
@@ -860,18 +860,18 @@ def opens_before_dying(path, statement):
     child = os.fork()
     if child == 0:
         kills.die_at_statement(statement)
-        Outbox(path).open()
+        Keeper(path).open()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     return not os.WIFSIGNALED(status)
 
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path):
-    Outbox(path).open()
+    Keeper(path).open()
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=99")
     with pytest.raises(OutboxUnusable, match="newer version"):
-        Outbox(path).open()
+        Keeper(path).open()
     assert path.exists()
 
 
