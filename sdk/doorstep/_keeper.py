@@ -176,7 +176,6 @@ class Keeper(Unpicklable):
         that is there already stays as it is.
         """
         now, boot = self._system.moment(), self._system.boot()
-        claim = waiting.encode(new)
 
         def work(database: sqlite3.Connection) -> None:
             identity = self._identity(database, who)
@@ -196,7 +195,7 @@ class Keeper(Unpicklable):
                 clock=waiting.captured_clock(new.fix, now),
                 precise=is_precise(permission),
                 sealed=False,
-                claim=claim,
+                claim=waiting.encode(new),
             )
             queue.append(database, batches.seal(row, self._sealer))
             if queue.expired(database, now, boot, self._ttl_s):

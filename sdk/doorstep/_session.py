@@ -170,12 +170,14 @@ class Session(Unpicklable):
         """Stop sending and close the file: iOS kills an app that holds a lock in the background."""
         if self._thread is None:
             return
-        if self._background is not None:
-            self._background.cancel()
-            await asyncio.wait({self._background})
-            self._background = None
+        background, self._background = self._background, None
+        if background is not None:
+            background.cancel()
+            await asyncio.wait({background})
         await self._abort()
         await self._stop()
+        if background is not None and not background.cancelled():
+            background.result()  # it never ends by itself, unless with an error
 
     async def resume(self) -> None:
         """Open the file again, read the permission, and go on sending."""

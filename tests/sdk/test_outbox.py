@@ -12,13 +12,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from doorstep import NewCheckIn, OutboxFull, OutboxUnusable
+from doorstep import DoorstepError, OutboxFull, OutboxUnusable
 from doorstep._keeper import EpochPassed, Keeper, Learn, Nothing
 from doorstep._location import Stale, Unavailable
 from doorstep._queue import End
@@ -895,15 +896,48 @@ def test_nothing_prints_or_pickles_a_place(outbox, phone):
             pickle.dumps(thing)
 
 
-def test_no_error_of_a_check_in_holds_it(phone, path):
+def full(phone, path):
     with phone.opened(path, capacity=1) as outbox:
         permit(outbox)
         put(outbox, phone.new())
-        for spoil in (lambda: put(outbox, phone.new()), lambda: put(outbox, spoiled(phone))):
-            with pytest.raises((OutboxFull, ValueError)) as refused:
-                spoil()
-            assert str(LAT) not in repr(refused.value)
+        put(outbox, phone.new())
 
 
-def spoiled(phone) -> NewCheckIn:
-    return phone.new(site_id="s" * 5000)
+def too_long(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        put(outbox, phone.new(site_id="s" * 5000))
+
+
+def on_a_full_disk(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        outbox._file._database.execute("PRAGMA max_page_count=1")
+        for _ in range(100):
+            put(outbox, phone.new())
+
+
+def too_old(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        put(outbox, phone.new(fix=phone.fix(captured_at=NOON - timedelta(days=4), elapsed_s=None)))
+
+
+def unsealable(phone, path):
+    keystore = Keystore()
+    with phone.opened(path, sealer=keystore) as outbox:
+        permit(outbox)
+        keystore.fails = KeyError("gone")
+        put(outbox, phone.new())
+
+
+@pytest.mark.parametrize("refuse", [full, too_long, on_a_full_disk, too_old, unsealable])
+def test_no_error_of_a_check_in_holds_it_nor_do_its_frames(phone, path, refuse):
+    with pytest.raises((DoorstepError, ValueError)) as refused:
+        refuse(phone, path)
+    assert str(LAT) not in repr(refused.value)
+    assert refused.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(refused.value.__traceback__)]
+    ours = [repr(frame.f_locals) for frame in frames if "/doorstep/" in frame.f_code.co_filename]
+    assert ours
+    assert not [said for said in ours if str(LAT) in said]
