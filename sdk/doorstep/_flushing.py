@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 from doorstep._answers import CheckIn
+from doorstep._batches import Batch
 from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._core import Core, Flow
 from doorstep._endpoints import PermissionState
 from doorstep._errors import ApiError, DoorstepError, NotEnrolled, Unauthorized
-from doorstep._outbox import Batch, Learn, NextUp, Nothing, Outbox
+from doorstep._keeper import Keeper, Learn, NextUp, Nothing
 from doorstep._permissions import WITHDRAWN
 from doorstep._reports import Report
 from doorstep._retry import RETRIED_STATUSES
@@ -51,7 +52,7 @@ class Desk:
         self,
         *,
         core: Core,
-        outbox: Outbox,
+        outbox: Keeper,
         sender: Sender,
         deliver: Callable[[Sequence[CheckIn]], None],
     ) -> None:

@@ -45,7 +45,7 @@ class HTTPTransport:
         self._lock = threading.Lock()
 
     def send(self, request: Request, *, timeout: Timeout) -> Response:
-        """Send it once, within its time."""
+        """Send a request once, and give the whole answer."""
         return self.send_on(Line(), request, timeout=timeout)
 
     def send_on(self, line: Line, request: Request, *, timeout: Timeout) -> Response:

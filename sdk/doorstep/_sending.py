@@ -29,7 +29,7 @@ from doorstep._errors import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from doorstep._outbox import MAX_BATCH_ITEMS, Nothing
+from doorstep._keeper import MAX_BATCH_ITEMS, Nothing
 from doorstep._queue import End
 from doorstep._retry import RETRIED_STATUSES, Retry, backoff_s
 from doorstep._value import Value

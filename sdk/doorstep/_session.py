@@ -21,8 +21,9 @@ from doorstep._endpoints import PermissionState
 from doorstep._errors import DoorstepError
 from doorstep._fix import Fix
 from doorstep._flushing import AskPermission, Desk, Exchange, Step, Work, flushing
+from doorstep._keeper import EpochPassed, Nothing
 from doorstep._location import LocationProvider, Unavailable
-from doorstep._outbox import EpochPassed, Nothing, Outbox
+from doorstep._outbox import Outbox
 from doorstep._permissions import GRANTED, WITHDRAWN
 from doorstep._queue import End
 from doorstep._sending import Sender
@@ -64,7 +65,7 @@ class Session(Unpicklable):
         self._runner: AsyncRunner | None = None
         self._own_threads: ThreadedTransport | None = None
         self._core = client._runner.core  # noqa: SLF001 (of this package)
-        self._outbox = outbox
+        self._outbox = outbox._keeper  # noqa: SLF001 (of this package)
         self._provider = provider
         self._max_age_s = max_age_s
         self._fix_timeout_s = fix_timeout_s
@@ -172,12 +173,14 @@ class Session(Unpicklable):
         """Stop sending and close the file: iOS kills an app that holds a lock in the background."""
         if self._thread is None:
             return
-        if self._background is not None:
-            self._background.cancel()
-            await asyncio.wait({self._background})
-            self._background = None
+        background, self._background = self._background, None
+        if background is not None:
+            background.cancel()
+            await asyncio.wait({background})
         await self._abort()
         await self._stop()
+        if background is not None and not background.cancelled():
+            background.result()  # it never ends by itself, unless with an error
 
     async def resume(self) -> None:
         """Open the file again, read the permission, and go on sending."""

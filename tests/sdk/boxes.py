@@ -25,10 +25,11 @@ from doorstep import (
     Session,
     Unsealable,
 )
+from doorstep._batches import Batch
 from doorstep._clock import System
+from doorstep._keeper import Keeper
 from doorstep._known import Who, token_mark
 from doorstep._location import Unavailable
-from doorstep._outbox import Batch
 from sdk.scripted import ACCEPTED, LAT, LON, NOON, REPORTED, STATUS, TOKEN, answer
 
 URL = "https://doorstep.test"
@@ -78,16 +79,16 @@ class Phone:
     def new(self, **changes: Any) -> NewCheckIn:
         return NewCheckIn(**{"purpose": "visit", "fix": self.fix(), **changes})
 
-    def outbox(self, path: Path, **options: Any) -> Outbox:
+    def outbox(self, path: Path, **options: Any) -> Keeper:
         system = self.system()
 
-        class OfPhone(Outbox):
+        class OfPhone(Keeper):
             _system = system
 
         return OfPhone(path, **options)
 
     @contextmanager
-    def opened(self, path: Path, **options: Any) -> Iterator[Outbox]:
+    def opened(self, path: Path, **options: Any) -> Iterator[Keeper]:
         with self.outbox(path, **options) as outbox:
             yield outbox
 
@@ -110,19 +111,19 @@ def a_person(name: str = "ann", **changes: Any) -> Who:
 ANN = a_person()
 
 
-def permit(outbox: Outbox, who: Who = ANN, state: Any = "precise") -> None:
+def permit(outbox: Keeper, who: Who = ANN, state: Any = "precise") -> None:
     """The platform permits, and the server has heard of it."""
     outbox.note_permission(who, state)
     report = outbox.next_up(who, state)
     outbox.reported(who, report.number)
 
 
-def put(outbox: Outbox, new: NewCheckIn, who: Who = ANN, permission: Any = "precise") -> str:
+def put(outbox: Keeper, new: NewCheckIn, who: Who = ANN, permission: Any = "precise") -> str:
     outbox.put(who, new, permission=permission, epoch=outbox.identity(who).epoch)
     return new.id
 
 
-def waiting_ids(outbox: Outbox, who: Who = ANN, state: Any = "precise") -> list[str]:
+def waiting_ids(outbox: Keeper, who: Who = ANN, state: Any = "precise") -> list[str]:
     up = outbox.next_up(who, state)
     return [row.id for row in up.rows] if isinstance(up, Batch) else []
 
@@ -274,6 +275,13 @@ def client_of(phone: Phone, server: Server, *, blocking: bool = False, **options
     return of_phone(URL, transport=Blocking(server) if blocking else server, **options)
 
 
+def as_outbox(keeper: Keeper) -> Outbox:
+    """As an app has it."""
+    outbox = Outbox("elsewhere")
+    outbox._keeper = keeper
+    return outbox
+
+
 class App:
     """A session on a phone, with all that belongs to it."""
 
@@ -296,4 +304,4 @@ class App:
             on_loss=lambda reason, count: self.losses.append((reason, count)),
             **self._outbox_options,
         )
-        return Session(self.client, outbox=self.outbox, provider=self.provider)
+        return Session(self.client, outbox=as_outbox(self.outbox), provider=self.provider)

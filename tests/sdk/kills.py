@@ -27,9 +27,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from doorstep import Fix, NewCheckIn, Outbox, _outbox_file, check_in_id
+from doorstep import Fix, NewCheckIn, _outbox_file, check_in_id
+from doorstep._batches import Batch
 from doorstep._clock import SYSTEM
-from doorstep._outbox import Batch
+from doorstep._keeper import Keeper
 from doorstep._outbox_schema import APPLICATION_ID, STEPS
 from doorstep._queue import End
 from doorstep._reports import Report
@@ -65,7 +66,7 @@ class Life:
     def __init__(self, path: Path, say: int, seed: int) -> None:
         self._say = say
         self._chance = random.Random(seed)
-        self._outbox = Outbox(path)
+        self._outbox = Keeper(path)
         self._state = "precise"
 
     def live(self) -> None:
@@ -224,7 +225,7 @@ def live_and_die(path: Path, say: int, seed: int, statement: int | None) -> NoRe
 def check(path: Path, story: Story) -> None:
     """What is left of a killed process keeps every promise."""
     require_forgotten(path, story.gone, "in the bytes after a kill")
-    with Outbox(path) as outbox:
+    with Keeper(path) as outbox:
         outbox.purge(1)
         waiting = ids_in(path)
         story.settle_doubts(waiting)

@@ -12,15 +12,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from doorstep import NewCheckIn, Outbox, OutboxFull, OutboxUnusable
+from doorstep import DoorstepError, OutboxFull, OutboxUnusable
+from doorstep._keeper import EpochPassed, Keeper, Learn, Nothing
 from doorstep._location import Stale, Unavailable
-from doorstep._outbox import EpochPassed, Learn, Nothing
 from doorstep._queue import End
 from doorstep._reports import Report
 from sdk import kills
@@ -173,8 +174,8 @@ def test_2_the_same_check_in_put_twice_is_one(outbox, phone):
 
 def test_4_nothing_may_wait_so_long_that_the_server_has_forgotten_its_id(path):
     with pytest.raises(ValueError, match="seven days"):
-        Outbox(path, ttl_s=7 * 24 * HOUR_S + 1)
-    Outbox(path, ttl_s=7 * 24 * HOUR_S)
+        Keeper(path, ttl_s=7 * 24 * HOUR_S + 1)
+    Keeper(path, ttl_s=7 * 24 * HOUR_S)
 
 
 @pytest.mark.parametrize("when", ["enqueue", "start", "send"])
@@ -304,7 +305,7 @@ def test_7_what_is_kept_of_the_ended_is_bounded_too(phone, path):
 )
 def test_7_settings_without_sense_are_refused(path, options):
     with pytest.raises(ValueError, match="must be"):
-        Outbox(path, **options)
+        Keeper(path, **options)
 
 
 # -- 9: one sends ----------------------------------------------------------------------------------
@@ -672,13 +673,13 @@ def test_15_somebody_elses_database_is_left_alone(path):
         database.execute("CREATE TABLE theirs (value)")
     before = path.read_bytes()
     with pytest.raises(OutboxUnusable, match="another program"):
-        Outbox(path).open()
+        Keeper(path).open()
     assert path.read_bytes() == before
 
 
 def test_15_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(OutboxUnusable, match="may write") as refused:
-        Outbox(tmp_path / "nowhere" / "outbox.db").open()
+        Keeper(tmp_path / "nowhere" / "outbox.db").open()
     assert refused.value.__context__ is None
 
 
@@ -830,7 +831,7 @@ def test_18_without_its_sealer_it_waits(phone, path, keystore):
 def test_a_file_of_the_first_version_is_brought_up_to_date(path):
     story = kills.Story()
     kills.make_first_version(path, story, 3)
-    with Outbox(path) as outbox:
+    with Keeper(path) as outbox:
         assert len(outbox) == 3
         assert {outbox.ticket(id_).state for id_ in story.stored} == {"queued"}
         outbox.note_permission(ANN, "approximate")
@@ -851,7 +852,7 @@ def test_a_file_is_of_one_version_or_the_next_wherever_its_migration_is_killed(p
             [version] = database.execute("PRAGMA user_version").fetchone()
             columns = {row[1] for row in database.execute("PRAGMA table_info(check_ins)")}
             assert ("precise" in columns) == (version == 2)
-        with Outbox(path) as outbox:
+        with Keeper(path) as outbox:
             assert len(outbox) == 2
     assert number > 10
 
@@ -860,18 +861,18 @@ def opens_before_dying(path, statement):
     child = os.fork()
     if child == 0:
         kills.die_at_statement(statement)
-        Outbox(path).open()
+        Keeper(path).open()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     return not os.WIFSIGNALED(status)
 
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path):
-    Outbox(path).open()
+    Keeper(path).open()
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=99")
     with pytest.raises(OutboxUnusable, match="newer version"):
-        Outbox(path).open()
+        Keeper(path).open()
     assert path.exists()
 
 
@@ -895,15 +896,48 @@ def test_nothing_prints_or_pickles_a_place(outbox, phone):
             pickle.dumps(thing)
 
 
-def test_no_error_of_a_check_in_holds_it(phone, path):
+def full(phone, path):
     with phone.opened(path, capacity=1) as outbox:
         permit(outbox)
         put(outbox, phone.new())
-        for spoil in (lambda: put(outbox, phone.new()), lambda: put(outbox, spoiled(phone))):
-            with pytest.raises((OutboxFull, ValueError)) as refused:
-                spoil()
-            assert str(LAT) not in repr(refused.value)
+        put(outbox, phone.new())
 
 
-def spoiled(phone) -> NewCheckIn:
-    return phone.new(site_id="s" * 5000)
+def too_long(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        put(outbox, phone.new(site_id="s" * 5000))
+
+
+def on_a_full_disk(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        outbox._file._database.execute("PRAGMA max_page_count=1")
+        for _ in range(100):
+            put(outbox, phone.new())
+
+
+def too_old(phone, path):
+    with phone.opened(path) as outbox:
+        permit(outbox)
+        put(outbox, phone.new(fix=phone.fix(captured_at=NOON - timedelta(days=4), elapsed_s=None)))
+
+
+def unsealable(phone, path):
+    keystore = Keystore()
+    with phone.opened(path, sealer=keystore) as outbox:
+        permit(outbox)
+        keystore.fails = KeyError("gone")
+        put(outbox, phone.new())
+
+
+@pytest.mark.parametrize("refuse", [full, too_long, on_a_full_disk, too_old, unsealable])
+def test_no_error_of_a_check_in_holds_it_nor_do_its_frames(phone, path, refuse):
+    with pytest.raises((DoorstepError, ValueError)) as refused:
+        refuse(phone, path)
+    assert str(LAT) not in repr(refused.value)
+    assert refused.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(refused.value.__traceback__)]
+    ours = [repr(frame.f_locals) for frame in frames if "/doorstep/" in frame.f_code.co_filename]
+    assert ours
+    assert not [said for said in ours if str(LAT) in said]

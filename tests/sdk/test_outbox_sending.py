@@ -29,7 +29,7 @@ from doorstep import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from doorstep._outbox import Nothing
+from doorstep._keeper import Nothing
 from doorstep._sending import Sender
 from doorstep._waiting import Waiting
 

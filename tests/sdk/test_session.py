@@ -24,6 +24,7 @@ from sdk.boxes import (
     Provider,
     Server,
     accepted,
+    as_outbox,
     bytes_of,
     holds_place,
     refused,
@@ -396,7 +397,7 @@ def test_11_a_connection_that_is_on_its_way_is_cut(path, blocking):
         kind = Client if blocking else AsyncClient
         client = kind(url, token=TOKEN, permission_epoch=0, permission_sequence=0)
         outbox = app.phone.outbox(path)
-        async with Session(client, outbox=outbox, provider=app.provider) as session:
+        async with Session(client, outbox=as_outbox(outbox), provider=app.provider) as session:
             ticket = await session.check_in(purpose="visit")
             assert await asyncio.to_thread(arrived.wait, LONG_S)
             await session.withdraw()
