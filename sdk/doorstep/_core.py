@@ -217,23 +217,33 @@ class Core:
     def signing_keys(self) -> Flow[tuple[Mapping[str, str], ...]]:
         return self._exchange(endpoints.signing_keys())
 
-    def send_stored(self, new: Sequence[NewCheckIn]) -> Flow[tuple[BatchResult, ...]]:
-        """Send check-ins of another time: the epoch of now says nothing about them.
+    def send_stored(
+        self, new: Sequence[NewCheckIn | JudgedCheckIn]
+    ) -> Flow[tuple[BatchResult, ...]]:
+        """Send check-ins of another time: the epoch of now says nothing about them."""
+        return self._exchange(endpoints.create_check_ins(new, None))
 
-        Those of a purpose that devices judge for are judged now, and their positions not sent.
+    def judge_stored(
+        self, new: Sequence[NewCheckIn | JudgedCheckIn]
+    ) -> Flow[list[NewCheckIn | JudgedCheckIn]]:
+        """Judge those of a purpose that devices judge for: their positions are not sent.
+
+        One that was judged before stays as it is.
         """
         if not self._known.knows_purposes:
             yield from self.device_status()
-        ready = yield from self._judged_here(new)
-        return (yield from self._exchange(endpoints.create_check_ins(ready, None)))
-
-    def _judged_here(self, new: Sequence[NewCheckIn]) -> Flow[list[NewCheckIn | JudgedCheckIn]]:
-        here = [self._known.judge_of(one.purpose) == "device" for one in new]
-        if not any(here):
+        if not any(self._is_to_be_judged(one) for one in new):
             return [*new]
         bundle = yield from self._bundle_or_nothing()
-        pairs = zip(new, here, strict=True)
-        return [bundle.judge_stored(one) if is_here else one for one, is_here in pairs]
+        return [
+            bundle.judge_stored(one)
+            if isinstance(one, NewCheckIn) and self._is_to_be_judged(one)
+            else one
+            for one in new
+        ]
+
+    def _is_to_be_judged(self, new: NewCheckIn | JudgedCheckIn) -> bool:
+        return isinstance(new, NewCheckIn) and self._known.judge_of(new.purpose) == "device"
 
     def _bundle_or_nothing(self) -> Flow[Bundle]:
         """The bundle, or one without sites: then the server says why, of each check-in."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 from doorstep._answers import CheckIn
+from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._core import Core, Flow
 from doorstep._endpoints import PermissionState
 from doorstep._errors import ApiError, DoorstepError, NotEnrolled, Unauthorized
@@ -105,7 +106,10 @@ class _Turn:
         return None
 
     def _send(self, batch: Batch) -> Generator[Step, Any, None]:
-        answered = yield from self._exchange(self._core.send_stored(batch.check_ins))
+        ready = yield from self._judged(batch)
+        if ready is None:
+            return
+        answered = yield from self._exchange(self._core.send_stored(ready))
         system, outbox, sender = self._core.system, self._desk.outbox, self._desk.sender
         who = self._core.who()
         verdicts = sender.judge(
@@ -114,12 +118,30 @@ class _Turn:
         self._desk.deliver(verdicts.check_ins)
         if verdicts.ends:
             yield Work(do=lambda: outbox.settle(verdicts.ends))
+        if verdicts.outdated:
+            yield Work(do=lambda: outbox.judge_anew(verdicts.outdated))
         for epoch in set(verdicts.refused_epochs):
             yield Work(do=lambda epoch=epoch: outbox.refuse_epoch(who, epoch))  # type: ignore[misc]
         if verdicts.refused_epochs:
             yield from self._learn()
         if verdicts.report:
             yield Work(do=lambda: outbox.note_permission(who, self._state, report=True))
+
+    def _judged(
+        self, batch: Batch
+    ) -> Generator[Step, Any, Sequence[NewCheckIn | JudgedCheckIn] | None]:
+        """What is to be sent, judged where devices judge; None when that cannot be done now."""
+        ready = yield from self._exchange(self._core.judge_stored(batch.check_ins))
+        if isinstance(ready, DoorstepError):
+            mark = self._core.who().mark
+            self._desk.sender.failed(ready, now_s=self._now_s(), mark=mark)
+            return None
+        changed = zip(batch.rows, batch.check_ins, ready, strict=True)
+        judged = [(row, one) for row, before, one in changed if one is not before]
+        if judged:
+            yield Work(do=lambda: self._desk.outbox.keep_verdicts(judged))
+        found: Sequence[NewCheckIn | JudgedCheckIn] = ready
+        return found
 
     def _report(self, report: Report) -> Generator[Step, Any, None]:
         answered = yield from self._exchange(

@@ -18,8 +18,9 @@ from doorstep import _losses as losses
 from doorstep import _queue as queue
 from doorstep import _reports as reports
 from doorstep import _tickets as tickets
+from doorstep import _verdicts as verdicts
 from doorstep import _waiting as waiting
-from doorstep._check_in import NewCheckIn
+from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._clock import SYSTEM, Moment, System
 from doorstep._endpoints import PermissionState
 from doorstep._errors import OutboxFull, OutboxUnusable, Unsealable
@@ -70,7 +71,7 @@ class Batch(Unpicklable, Value):
     """Check-ins to be sent together."""
 
     rows: tuple[Waiting, ...]
-    check_ins: tuple[NewCheckIn, ...]
+    check_ins: tuple[NewCheckIn | JudgedCheckIn, ...]
 
 
 NextUp: TypeAlias = Nothing | Learn | Report | Batch
@@ -274,6 +275,26 @@ class Outbox(Unpicklable):
             if not left:
                 self._forget(0)
 
+    def keep_verdicts(self, judged: Sequence[tuple[Waiting, JudgedCheckIn]]) -> None:
+        """Before the first send: whatever the bundle says later, a repetition says the same."""
+        contents = {row.id: self._sealed_verdict(row, one) for row, one in judged}
+
+        def work(database: sqlite3.Connection) -> None:
+            for id_, content in contents.items():
+                if queue.has(database, id_):
+                    verdicts.keep(database, id_, content)
+
+        self._run(work)
+
+    def judge_anew(self, ids: Sequence[str]) -> None:
+        """The server took none of these, since a site has changed."""
+
+        def work(database: sqlite3.Connection) -> None:
+            for id_ in ids:
+                verdicts.drop(database, id_)
+
+        self._run(work)
+
     def refuse_epoch(self, who: Who, epoch: int | None) -> None:
         """The server says that the permission was withdrawn since this epoch."""
         now = self._system.moment()
@@ -467,11 +488,12 @@ class Outbox(Unpicklable):
     def _opened(self, rows: tuple[Waiting, ...], boot: str) -> NextUp:
         """Read the claims. One that can never be read again ends alone."""
         readable: list[Waiting] = []
-        check_ins: list[NewCheckIn] = []
+        check_ins: list[NewCheckIn | JudgedCheckIn] = []
         broken: list[str] = []
+        judged = self._run(lambda database: verdicts.of(database, [row.id for row in rows]))
         for row in rows:
-            opened = _read(row, self._sealer, boot)
-            if isinstance(opened, NewCheckIn):
+            opened = _read(row, judged.get(row.id), self._sealer, boot)
+            if not isinstance(opened, str):
                 readable.append(row)
                 check_ins.append(opened)
             elif opened == "unreadable":
@@ -492,6 +514,15 @@ class Outbox(Unpicklable):
         if sealed is None:
             raise OutboxUnusable("The sealer could not seal the check-in, so nothing was stored.")
         return sealed
+
+    def _sealed_verdict(self, row: Waiting, judged: JudgedCheckIn) -> bytes:
+        try:
+            content = waiting.verdict_sealed(row, verdicts.encode(judged), self._sealer)
+        except Exception:  # noqa: BLE001 (the app's own code, which may raise anything)
+            content = None
+        if content is None:
+            raise OutboxUnusable("The sealer could not seal a verdict, so nothing was sent.")
+        return content
 
     def _end(self, database: sqlite3.Connection, ends: Sequence[End], now: Moment) -> int:
         """End check-ins; how many still wait."""
@@ -536,15 +567,18 @@ def _within(rows: Sequence[Waiting], most_bytes: int) -> tuple[Waiting, ...]:
 
 
 def _read(
-    row: Waiting, sealer: Sealer | None, boot: str
-) -> NewCheckIn | Literal["unreadable", "later"]:
+    row: Waiting, verdict: bytes | None, sealer: Sealer | None, boot: str
+) -> NewCheckIn | JudgedCheckIn | Literal["unreadable", "later"]:
+    """A check-in as it is to be sent: judged, when it was sent so before."""
     try:
         claim = waiting.opened(row, sealer)
+        found = None if verdict is None else waiting.verdict_opened(row, verdict, sealer)
     except Unsealable:
         return "unreadable"
     except Exception:  # noqa: BLE001 (the app's own code: its keystore may be locked)
         return "later"
     try:
-        return waiting.decode(row, claim, boot)
+        new = waiting.decode(row, claim, boot)
+        return new if found is None else verdicts.decode(new, found)
     except (ValueError, KeyError, TypeError):
         return "unreadable"

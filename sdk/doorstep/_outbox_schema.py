@@ -70,14 +70,16 @@ _FIRST = (
     """,
 )
 
-#: what is precise is told apart, so that it can go when the permission becomes approximate; a
-#: ticket keeps what the app may need of the answer. What was there before counts as precise.
+#: what is precise is told apart, so that it can go when the permission becomes approximate; what was
+#: there before counts as precise. A ticket keeps what the app may need of the answer, and a verdict
+#: of this device stays as it was.
 _PRECISE_APART = (
     "ALTER TABLE check_ins ADD COLUMN precise INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE tickets ADD COLUMN time_confidence TEXT NOT NULL DEFAULT 'high'",
     "ALTER TABLE tickets ADD COLUMN expires_on TEXT",
     "ALTER TABLE tickets ADD COLUMN decision TEXT",
     "ALTER TABLE tickets ADD COLUMN request_id TEXT",
+    "CREATE TABLE verdicts (id TEXT PRIMARY KEY, content BLOB NOT NULL)",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _PRECISE_APART)

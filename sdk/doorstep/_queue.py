@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from doorstep import _losses as losses
 from doorstep import _tickets as tickets
+from doorstep import _verdicts as verdicts
 from doorstep._clock import Moment
 from doorstep._tickets import TicketStatus
 from doorstep._waiting import Waiting
@@ -110,6 +111,7 @@ def end(database: sqlite3.Connection, ends: Sequence[End], now: Moment) -> list[
         if identity is None:
             continue
         database.execute("DELETE FROM check_ins WHERE id = ?", (one.id,))
+        verdicts.drop(database, one.id)
         tickets.keep(database, one, identity[0], now)
         done.append(one)
     for reason in sorted({one.loss for one in done if one.loss}):

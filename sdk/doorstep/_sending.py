@@ -7,6 +7,7 @@
 | 401 | nothing is sent until there is another token |
 | 403 `permission-unknown` | a permission report, then the same id again |
 | 403 `permission-withdrawn` | everything of that epoch goes |
+| 422 `bundle-outdated` | judged by a fresh bundle, and sent again |
 | 413 | half as many at once; one alone that is too large ends |
 | 404, 405, 415 of the whole request | the address is wrong, not the check-in: again later |
 | any other 4xx | that check-in ends; of a whole request, it is found by halving |
@@ -20,6 +21,7 @@ from typing import Final
 from doorstep._answers import BatchResult, CheckIn
 from doorstep._errors import (
     ApiError,
+    BundleOutdated,
     DoorstepError,
     PermissionUnknown,
     PermissionWithdrawn,
@@ -47,6 +49,8 @@ class Verdicts(Value):
     check_ins: tuple[CheckIn, ...] = ()
     #: the server says that the permission was withdrawn after these epochs
     refused_epochs: tuple[int | None, ...] = ()
+    #: judged by sites that have changed since: these are to be judged anew
+    outdated: tuple[str, ...] = ()
     #: the server wants to hear of the permission first
     report: bool = False
 
@@ -155,6 +159,7 @@ class _Gathered:
         self._boot = boot
         self._ends: list[End] = []
         self._epochs: list[int | None] = []
+        self._outdated: list[str] = []
         self._unknown: list[tuple[Waiting, ApiError]] = []
         self.check_ins: list[CheckIn] = []
         self.report = False
@@ -172,6 +177,9 @@ class _Gathered:
         assert error is not None, "an item has a check-in or an error"
         if isinstance(error, PermissionUnknown):
             self._unknown.append((row, error))
+            return error
+        if isinstance(error, BundleOutdated):
+            self._outdated.append(row.id)
             return error
         if isinstance(error, Unauthorized) or _may_pass(error):
             return error
@@ -191,6 +199,7 @@ class _Gathered:
             ends=tuple(self._ends),
             check_ins=tuple(self.check_ins),
             refused_epochs=tuple(self._epochs),
+            outdated=tuple(self._outdated),
             report=self.report,
         )
 

@@ -22,6 +22,7 @@ CLAIM_SCHEMA = 1
 ENVELOPE_BYTES = 256
 #: a claim is some 300 bytes; one that is larger is a mistake
 MAX_CLAIM_BYTES = 4096
+_VERDICT = b"verdict"
 
 
 class Waiting(Unpicklable, Value):
@@ -80,11 +81,22 @@ def sealed(row: Waiting, sealer: Sealer | None) -> Waiting:
 
 def opened(row: Waiting, sealer: Sealer | None) -> bytes:
     """The claim in the clear. Raises what the sealer raises; without one, `LookupError`."""
-    if not row.sealed:
-        return row.claim
+    return row.claim if not row.sealed else _needed(sealer).open(row.claim, row.aad())
+
+
+def verdict_sealed(row: Waiting, content: bytes, sealer: Sealer | None) -> bytes:
+    """What was found for a row, sealed as the row is."""
+    return content if not row.sealed else _needed(sealer).seal(content, row.aad() + _VERDICT)
+
+
+def verdict_opened(row: Waiting, content: bytes, sealer: Sealer | None) -> bytes:
+    return content if not row.sealed else _needed(sealer).open(content, row.aad() + _VERDICT)
+
+
+def _needed(sealer: Sealer | None) -> Sealer:
     if sealer is None:
         raise LookupError("this row needs the sealer that sealed it")
-    return sealer.open(row.claim, row.aad())
+    return sealer
 
 
 def encode(new: NewCheckIn) -> bytes:

@@ -23,6 +23,7 @@ from doorstep import (
     Request,
     Response,
     Session,
+    Unsealable,
 )
 from doorstep._clock import System
 from doorstep._known import Who, token_mark
@@ -160,6 +161,26 @@ class Provider:
 
     async def watch(self) -> AsyncIterator[Fix]:
         yield await self.current(max_age_s=10, timeout_s=10)
+
+
+class Keystore:
+    """Not a cipher: enough to see that what is written went through it, and comes back."""
+
+    def __init__(self) -> None:
+        self.fails: Exception | None = None
+
+    def seal(self, plain: bytes, aad: bytes) -> bytes:
+        if self.fails:
+            raise self.fails
+        return aad + b"|" + bytes(byte ^ 0x5A for byte in plain)
+
+    def open(self, sealed: bytes, aad: bytes) -> bytes:
+        if self.fails:
+            raise self.fails
+        said, _, hidden = sealed.partition(b"|")
+        if said != aad:
+            raise Unsealable
+        return bytes(byte ^ 0x5A for byte in hidden)
 
 
 Says = Callable[[dict[str, Any]], dict[str, Any]]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from doorstep import NewCheckIn, Outbox, OutboxFull, OutboxUnusable, Unsealable
+from doorstep import NewCheckIn, Outbox, OutboxFull, OutboxUnusable
 from doorstep._location import Stale, Unavailable
 from doorstep._outbox import EpochPassed, Learn, Nothing
 from doorstep._queue import End
@@ -28,6 +28,7 @@ from sdk.boxes import (
     ANN,
     HOUR_S,
     PLACE,
+    Keystore,
     Phone,
     a_person,
     bytes_of,
@@ -761,26 +762,6 @@ def test_17_a_closed_outbox_holds_no_lock_and_says_so(phone, path):
 
 
 # -- 18: sealed ------------------------------------------------------------------------------------
-
-
-class Keystore:
-    """Not a cipher: enough to see that what is written went through it, and comes back."""
-
-    def __init__(self):
-        self.fails = None
-
-    def seal(self, plain, aad):
-        if self.fails:
-            raise self.fails
-        return aad + b"|" + bytes(byte ^ 0x5A for byte in plain)
-
-    def open(self, sealed, aad):
-        if self.fails:
-            raise self.fails
-        said, _, hidden = sealed.partition(b"|")
-        if said != aad:
-            raise Unsealable
-        return bytes(byte ^ 0x5A for byte in hidden)
 
 
 @pytest.fixture

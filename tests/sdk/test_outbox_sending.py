@@ -7,6 +7,7 @@ import pytest
 from doorstep import (
     ApiError,
     BatchResult,
+    BundleOutdated,
     CheckIn,
     ConnectFailed,
     ConnectionLost,
@@ -233,6 +234,14 @@ def test_permission_withdrawn_refuses_the_epoch(sender, whole):
     verdicts = judge(sender, rows(2, epoch=7), answered)
     assert verdicts.refused_epochs == (7, 7)
     assert ended(verdicts)[0] == ("id-0", "withdrawn", "permission-withdrawn")
+
+
+def test_what_was_judged_by_an_old_bundle_is_judged_anew_and_sent_again(sender):
+    outdated = BundleOutdated(422, code="bundle-outdated")
+    verdicts = judge(sender, rows(2), results(check_in("id-0"), outdated))
+    assert [one.id for one in verdicts.ends] == ["id-0"]
+    assert verdicts.outdated == ("id-1",)
+    assert sender.held(NOW_S, MARK).why == "backing-off"
 
 
 def test_an_answer_for_another_id_settles_nothing(sender):

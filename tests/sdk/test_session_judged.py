@@ -1,128 +1,164 @@
-"""A session for a purpose that devices judge for: offline, restarted, and no position is sent."""
+"""Check-ins that the device judges, out of the outbox: the position stays, the verdict is one."""
+
+# ruff: noqa: ASYNC109 (names that are not ours)
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-from doorstep import AsyncClient, Fix, Outbox, Session
-from doorstep.providers import FakeProvider
-from doorstep.testing import AsyncFaultTransport, DropBefore, FakeServer
-from sdk.test_judged import INSIDE
-
-HERE = INSIDE
+from doorstep import AsyncClient, ConnectionLost, Fix, Outbox, Session
+from doorstep.testing import FakeServer
+from sdk.boxes import PLACE, Keystore, Phone, Provider, holds_place
+from sdk.scripted import LAT, LON
 
 
-class Scene:
-    """A server, a phone that may lose its network, and what it sent."""
+class Network:
+    """The way to a fake server: it may be down, or lose answers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, server):
+        self._transport = server.async_transport()
+        self.is_up = True
+        self.loses = 0
+        self.sent = []
+
+    async def send(self, request, *, timeout):
+        if not self.is_up:
+            raise ConnectionLost
+        response = await self._transport.send(request, timeout=timeout)
+        self.sent.append(request)
+        if request.url.endswith("/batch") and self.loses:
+            self.loses -= 1
+            raise ConnectionLost
+        return response
+
+    def batches(self):
+        found = [one.body for one in self.sent if one.url.endswith("/batch")]
+        return [json.loads(body)["check_ins"] for body in found]
+
+
+class Round:
+    """A person on a round, for which devices judge."""
+
+    def __init__(self, path, **options):
         self.path = path
         self.server = FakeServer()
-        self.site_id = self.server.add_site(**HERE)
         self.server.add_purpose("round", judged_by="device")
-        self.sent = self.server.async_transport()
-        self.token: str | None = None
+        self.site = self.server.add_site(lat=LAT, lon=LON)
+        self.network = Network(self.server)
+        self.client = AsyncClient(FakeServer.url, transport=self.network)
+        self.options = options
 
-    async def enroll(self) -> None:
-        async with AsyncClient(self.server.url, transport=self.sent) as client:
-            self.token = (await client.device.enroll(self.server.code())).token
-            await client.permission.report("precise")
+    def session(self):
+        outbox = Outbox(self.path, **self.options)
+        return Session(self.client, outbox=outbox, provider=Provider(Now()))
 
-    async def run(self, do: Callable[[Session], Awaitable[Any]], *, offline: bool = False) -> Any:
-        """One run of the app."""
-        faults = [DropBefore()] * (1_000 if offline else 0)
-        transport = AsyncFaultTransport(self.sent, faults)
-        fix = Fix.now(**HERE, accuracy_m=8.0)
-        client = AsyncClient(self.server.url, transport=transport, token=self.token)
-        outbox = Outbox(self.path)
-        async with Session(client, outbox=outbox, provider=FakeProvider([fix])) as session:
-            return await do(session)
-
-    @property
-    def bodies(self) -> list[Any]:
-        return [json.loads(one.body) for one in self.sent.requests if one.body]
-
-    def said(self) -> str:
-        return json.dumps(self.bodies)
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path / "outbox.db")
-
-
-def check_in(**members: Any) -> Callable[[Session], Awaitable[str]]:
-    async def do(session: Session) -> str:
-        ticket = await session.check_in(**{"purpose": "round", **members})
+    async def offline_check_in(self, session):
         await session.flush()
-        return ticket.state
+        self.network.is_up = False
+        ticket = await session.check_in(purpose="round", site_id=self.site)
+        await session.flush()
+        self.network.is_up = True
+        return ticket
 
-    return do
-
-
-def test_it_is_judged_when_it_is_sent(scene: Scene) -> None:
-    async def life() -> str:
-        await scene.enroll()
-        return await scene.run(check_in())
-
-    assert asyncio.run(life()) == "accepted"
-    [stored] = scene.server.stored()
-    assert (stored["evidence"], stored["site_id"]) == ("device", scene.site_id)
-    assert '"fix"' not in scene.said()
-    assert not [digits for digits in ("23.56", "46.65") if digits in scene.said()]
+    def kept(self):
+        with closing(sqlite3.connect(self.path)) as database:
+            return database.execute("SELECT content FROM verdicts").fetchall()
 
 
-def test_offline_and_after_a_restart_it_is_the_same(scene: Scene) -> None:
-    """Whoever starts anew knows of no purposes: it asks before anything is sent."""
+class Now(Phone):
+    """A phone with the clocks of this machine."""
 
-    async def life() -> str:
-        await scene.enroll()
-        assert await scene.run(check_in(site_id=scene.site_id), offline=True) == "queued"
-        return str(await scene.run(lambda session: session.flush()))
-
-    assert asyncio.run(life()) == "empty"
-    assert [one["evidence"] for one in scene.server.stored()] == ["device"]
-    assert '"fix"' not in scene.said()
+    def fix(self, **changes):
+        return Fix.now(lat=LAT, lon=LON, accuracy_m=8.0)
 
 
-def test_a_site_that_moved_meanwhile_is_judged_as_it_is(scene: Scene) -> None:
-    async def life() -> None:
-        await scene.enroll()
-        await scene.run(check_in(site_id=scene.site_id), offline=True)
-        scene.server.move_site(scene.site_id, lat=HERE["lat"] + 1, lon=HERE["lon"])
-        await scene.run(lambda session: session.flush())
-
-    asyncio.run(life())
-    assert scene.server.stored() == []
-    [batch] = [body for body in scene.bodies if "check_ins" in body]
-    assert batch["check_ins"][0]["verdict"]["reason"] == "outside"
+def live(story):
+    asyncio.run(story)
 
 
-def test_a_site_that_is_gone_is_told_by_the_server(scene: Scene) -> None:
-    async def life() -> str:
-        await scene.enroll()
-        nowhere = "00000000-0000-4000-8000-000000000009"
-        return await scene.run(check_in(site_id=nowhere))
+@pytest.mark.parametrize("sealer", [None, Keystore()], ids=["plain", "sealed"])
+def test_the_verdict_is_sent_and_no_place(path, sealer):
+    trip = Round(path, sealer=sealer)
 
-    assert asyncio.run(life()) not in {"accepted", "queued"}
-    assert '"fix"' not in scene.said()
-    assert scene.server.stored() == []
+    async def story():
+        await trip.client.device.enroll(trip.server.code())
+        async with trip.session() as session:
+            ticket = await trip.offline_check_in(session)
+            assert await session.flush() == "empty"
+            assert await ticket.settled() == "accepted"
+        assert not holds_place(path)
+
+    live(story())
+    [[item]] = trip.network.batches()
+    assert (item["verdict"]["reason"], item["site_id"]) == ("inside", trip.site)
+    everything = b"".join(one.body or b"" for one in trip.network.sent)
+    assert not any(digits in everything for digits in PLACE)
+    assert trip.kept() == []
 
 
-def test_other_purposes_go_on_beside_it(scene: Scene) -> None:
-    async def life() -> None:
-        await scene.enroll()
+@pytest.mark.parametrize("sealer", [None, Keystore()], ids=["plain", "sealed"])
+def test_after_a_lost_answer_the_same_verdict_is_sent_whatever_the_bundle_says(path, sealer):
+    """Judged anew it would be another check-in to the server, and refused: id-reused."""
+    trip = Round(path, sealer=sealer)
 
-        async def both(session: Session) -> None:
-            await session.check_in(purpose="visit")
-            await session.check_in(purpose="round")
+    async def story():
+        await trip.client.device.enroll(trip.server.code())
+        async with trip.session() as session:
+            ticket = await trip.offline_check_in(session)
+            trip.network.loses = 1
+            assert await session.flush() == "backing-off"
+            assert len(trip.kept()) == 1
+        trip.server.add_site(lat=LAT + 1, lon=LON)
+        async with trip.session() as session:
+            assert await session.flush() == "empty"
+            assert (await session.ticket(ticket.id)).state == "accepted"
+
+    live(story())
+    [first], [second] = trip.network.batches()
+    assert first["verdict"] == second["verdict"]
+    assert len(trip.server.stored()) == 1
+
+
+def test_what_the_server_calls_outdated_is_judged_by_a_fresh_bundle(path):
+    trip = Round(path)
+
+    async def story():
+        await trip.client.device.enroll(trip.server.code())
+        async with trip.session() as session:
+            ticket = await trip.offline_check_in(session)
+            send = trip.network.send
+            moved = []
+
+            async def move_meanwhile(request, *, timeout):
+                if request.url.endswith("/batch") and not moved:
+                    moved.append(trip.server.move_site(trip.site, lat=LAT, lon=LON))
+                return await send(request, timeout=timeout)
+
+            trip.network.send = move_meanwhile
             await session.flush()
+            assert await session.flush() == "empty"
+            assert await ticket.settled() == "accepted"
 
-        await scene.run(both)
+    live(story())
+    [first], [second] = trip.network.batches()
+    assert first["verdict"]["bundle_version"] < second["verdict"]["bundle_version"]
 
-    asyncio.run(life())
-    assert sorted(one["evidence"] for one in scene.server.stored()) == ["device", "gps"]
+
+def test_a_withdrawal_takes_the_verdict_as_well(path):
+    trip = Round(path)
+
+    async def story():
+        await trip.client.device.enroll(trip.server.code())
+        async with trip.session() as session:
+            ticket = await trip.offline_check_in(session)
+            trip.network.loses = 1
+            await session.flush()
+            await session.withdraw()
+            assert await ticket.settled() == "withdrawn"
+            assert trip.kept() == []
+            assert not holds_place(path, (*PLACE, trip.site.encode()))
+
+    live(story())
