@@ -70,9 +70,9 @@ _FIRST = (
     """,
 )
 
-#: what is precise is told apart, so that it can go when the permission becomes approximate; what was
-#: there before counts as precise. A ticket keeps what the app may need of the answer, and a verdict
-#: of this device stays as it was.
+#: what is precise is told apart, so that it can go when the permission becomes approximate; what
+#: was there before counts as precise. A ticket keeps what the app may need of the answer, and a
+#: verdict of this device stays as it was.
 _PRECISE_APART = (
     "ALTER TABLE check_ins ADD COLUMN precise INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE tickets ADD COLUMN time_confidence TEXT NOT NULL DEFAULT 'high'",
