@@ -56,6 +56,7 @@ prove: $(VENV)/.dev ## Run the long proofs of judging and of many sites (an hour
 	PYTHONPATH=tests $(BIN)/python tests/grows.py
 	PYTHONPATH=tests $(BIN)/python tests/agreement.py --database sqlite
 	PYTHONPATH=tests $(BIN)/python tests/agreement.py --database postgresql
+	PYTHONPATH=tests $(BIN)/python tests/sdk/agreement.py
 	PYTHONPATH=tests $(BIN)/python tests/scale.py --database sqlite
 	PYTHONPATH=tests $(BIN)/python tests/scale.py --database postgresql
 

@@ -85,6 +85,12 @@ def test_every_body_is_described_and_takes_no_other_members(document: dict[str, 
         assert schema["properties"], name
 
 
+def test_a_check_in_is_described_as_a_fix_or_a_verdict(document: dict[str, Any]) -> None:
+    claim = document["components"]["schemas"]["Claim"]
+    assert claim["oneOf"] == [{"required": ["fix"]}, {"required": ["verdict"]}]
+    assert not {"fix", "verdict"} & set(claim["required"])
+
+
 def test_files_are_described_by_their_types(document: dict[str, Any]) -> None:
     taken = document["paths"]["/v1/sites/import"]["post"]["requestBody"]
     given = document["paths"]["/v1/sites/export"]["get"]["responses"]["200"]

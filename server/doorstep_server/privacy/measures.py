@@ -157,7 +157,7 @@ MEASURES = [
     ),
     _practice(
         "What was acknowledged is on disk.",
-        "reliability/test_processes.py::test_nothing_acknowledged_is_lost_by_kill_9",
+        "reliability/test_kills.py::test_nothing_acknowledged_is_lost_and_nothing_is_there_twice",
         "server/test_postgresql.py::"
         "test_what_is_acknowledged_is_on_disk_whatever_the_server_is_set_to",
     ),
