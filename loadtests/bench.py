@@ -204,6 +204,12 @@ class Bench:
         self.report.comparisons.append(
             Comparison(load=one, stored=stored, sites=self.wanted.sites, rounds=rounds)
         )
+        self._save()
+
+    def _save(self) -> None:
+        """What was found so far is there, whatever comes."""
+        if self.wanted.out:
+            results.write_figures(figures_of(self.report), self.wanted.out)
 
     def _look_at_latencies(self, ours: Sequence[Running]) -> None:
         """In each round a server's capacity, then shares of that."""
@@ -313,6 +319,12 @@ def _is_wrk(wanted: argparse.Namespace) -> bool:
     return wanted.generator == "wrk" or (wanted.generator == "any" and wrk.is_here())
 
 
+def figures_of(report: Report) -> results.Figures:
+    """As they are written down."""
+    figures: results.Figures = json.loads(json.dumps(asdict(report)))
+    return figures
+
+
 def _shown(server: postgres.Server) -> str:
     found = [
         f"{name} = {postgres.sql(server.admin_url, f'SHOW {name}')[0][0]}"
@@ -328,7 +340,7 @@ def main(arguments: Sequence[str]) -> int:
         wanted.stored, wanted.curve, wanted.parts = [0], False, ["rates"]
     with tempfile.TemporaryDirectory(prefix="doorstep-bench-") as folder:
         report = measured(wanted, Path(folder))
-    figures = json.loads(json.dumps(asdict(report)))
+    figures = figures_of(report)
     print("\n" + results.markdown(figures), flush=True)
     if wanted.out:
         results.write(figures, wanted.out)
