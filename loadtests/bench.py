@@ -12,6 +12,7 @@ stored is not what was acknowledged. Needs `tests` in PYTHONPATH, for a PostgreS
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -335,6 +336,8 @@ def _shown(server: postgres.Server) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run; the exit code."""
+    # whoever ends it ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     wanted = _parser().parse_args(arguments)
     if wanted.quick:
         wanted.stored, wanted.curve, wanted.parts = [0], False, ["rates"]
