@@ -12,6 +12,7 @@ stored is not what was acknowledged. Needs `tests` in PYTHONPATH, for a PostgreS
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -204,6 +205,12 @@ class Bench:
         self.report.comparisons.append(
             Comparison(load=one, stored=stored, sites=self.wanted.sites, rounds=rounds)
         )
+        self._save()
+
+    def _save(self) -> None:
+        """What was found so far is there, whatever comes."""
+        if self.wanted.out:
+            results.write_figures(figures_of(self.report), self.wanted.out)
 
     def _look_at_latencies(self, ours: Sequence[Running]) -> None:
         """In each round a server's capacity, then shares of that."""
@@ -313,6 +320,12 @@ def _is_wrk(wanted: argparse.Namespace) -> bool:
     return wanted.generator == "wrk" or (wanted.generator == "any" and wrk.is_here())
 
 
+def figures_of(report: Report) -> results.Figures:
+    """As they are written down."""
+    figures: results.Figures = json.loads(json.dumps(asdict(report)))
+    return figures
+
+
 def _shown(server: postgres.Server) -> str:
     found = [
         f"{name} = {postgres.sql(server.admin_url, f'SHOW {name}')[0][0]}"
@@ -323,12 +336,14 @@ def _shown(server: postgres.Server) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run; the exit code."""
+    # whoever ends it ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     wanted = _parser().parse_args(arguments)
     if wanted.quick:
         wanted.stored, wanted.curve, wanted.parts = [0], False, ["rates"]
     with tempfile.TemporaryDirectory(prefix="doorstep-bench-") as folder:
         report = measured(wanted, Path(folder))
-    figures = json.loads(json.dumps(asdict(report)))
+    figures = figures_of(report)
     print("\n" + results.markdown(figures), flush=True)
     if wanted.out:
         results.write(figures, wanted.out)

@@ -7,6 +7,7 @@ prints the tables; `--write` puts them into `CAPACITY.md`, between its marks.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import results
 from results import POSTGRESQL, SQLITE, USUAL, Figures
 
 PAGE = Path(__file__).with_name("CAPACITY.md")
+#: what a machine's load may be that does nothing else
+BUSY = 1.0
 BEGIN, END = "<!-- begin: capacity.py -->", "<!-- end: capacity.py -->"
 
 
@@ -79,7 +82,15 @@ def cost(figures: Figures, name: str) -> Cost | None:
 
 def lines(figures: Figures, assumed: Assumed) -> Iterator[str]:
     """The tables, as Markdown."""
-    yield f"Measured on {figures['began']}: {figures['machine']['processor']}."
+    processor = figures["machine"]["processor"]
+    yield f"Measured on {figures['began']}: {processor}."
+    busy = re.search(r"load ([\d.]+) at", processor)
+    if busy is not None and float(busy[1]) > BUSY:
+        yield ""
+        yield (
+            "**That machine did other work meanwhile**, which makes each check-in cost more CPU: "
+            "these figures show how it is worked out, and are too low. Measure on a quiet one."
+        )
     yield ""
     costs = {name: cost(figures, name) for name in (SQLITE, POSTGRESQL, USUAL)}
     yield from _costs({name: one for name, one in costs.items() if one is not None})

@@ -292,8 +292,7 @@ _LEDGER = ("acknowledged", "rows", "missing", "double", "unacknowledged")
 
 def write(figures: Figures, folder: Path) -> None:
     """Raw figures, tables, and plots where matplotlib is installed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, folder)
     (folder / "results.md").write_text(markdown(figures))
     try:
         import matplotlib  # noqa: ICN001, PLC0415 - an extra
@@ -302,6 +301,12 @@ def write(figures: Figures, folder: Path) -> None:
         return
     matplotlib.use("agg")
     _plot(figures, folder / "results.png")
+
+
+def write_figures(figures: Figures, folder: Path) -> None:
+    """The raw ones alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _plot(figures: Figures, file: Path) -> None:

@@ -238,6 +238,8 @@ def main() -> int:
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--seed", default=os.urandom(4).hex(), help="of what is chosen by chance")
     chosen = parser.parse_args()
+    # whoever ends it ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"{chosen.database}, seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         if chosen.database == "sqlite":

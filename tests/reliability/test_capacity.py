@@ -42,6 +42,12 @@ def test_a_core_gives_what_its_cost_says_at_the_utilization_that_is_assumed() ->
     assert "12,096,000,000 rows of 500 bytes: 6.05 TB" in found
 
 
+def test_figures_of_a_machine_that_was_busy_say_so() -> None:
+    busy = {"processor": "A processor, 2 cores, load 4.20 at the beginning"}
+    assert "did other work" in told(figures(machine=busy))
+    assert "did other work" not in told(figures())
+
+
 def test_a_database_is_carried_by_as_many_servers_as_its_cost_asks_for() -> None:
     found = told(figures())
     # 0.7 × 1,000,000 / 70 a core; 140 / 70 cores of servers to each
