@@ -24,7 +24,7 @@ from doorstep_server.keyring.entries import EntryName, Kind
 from doorstep_server.privacy import labels
 from doorstep_server.privacy.keys import SECRET_BYTES, SubjectKeys, TenantKeys
 from doorstep_server.privacy.levels import Level
-from doorstep_server.privacy.minimize import Judged, Minimized, minimize
+from doorstep_server.privacy.minimize import Evidence, Judged, Minimized, minimize
 from doorstep_server.store import Connection
 from doorstep_server.store.check_ins import (
     _INSERT_CHECK_INS,
@@ -131,5 +131,6 @@ class Filler:
             received_at=at,
             receipt_key=labels.receipt_key(self.keys, check_in),
             digest=secrets.token_bytes(labels.DIGEST_BYTES),
+            evidence=Evidence.GPS,
         )
         return minimize(self.keys, judged)

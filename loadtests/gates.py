@@ -39,7 +39,14 @@ def of_stats(stats: RequestStats, chosen: Any) -> list[Gate]:
             holds=failed <= error_share,
         ),
         *_latencies(stats, p99_ms, gates.only_of),
+        *([_refused(stats, gates.refused)] if gates.refused else []),
     ]
+
+
+def _refused(stats: RequestStats, status: int) -> Gate:
+    entries = [one for one in stats.entries.values() if str(one.method).endswith(f" {status}")]
+    count = sum(entry.num_requests for entry in entries)
+    return Gate(name="whoever sends too much is told so", found=str(count), holds=count > 0)
 
 
 def _latencies(stats: RequestStats, p99_ms: float, only_of: str) -> Iterator[Gate]:

@@ -92,11 +92,9 @@ def _run(wanted: argparse.Namespace, settings: Settings, folder: Path) -> tuple[
 
 def _server(settings: Settings, shape: str) -> Server:
     """With the limits that the shape is about; it takes its environment from ours."""
-    for name, value in UNLIMITED.items():
-        if SHAPES[shape].is_limited:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    limits = SHAPES[shape].limits
+    values = UNLIMITED.values() if limits is None else map(str, limits)
+    os.environ.update(zip(UNLIMITED, values, strict=True))
     return Server(settings, free_port(0))
 
 

@@ -17,6 +17,8 @@ class Gates:
     only_of: str = ""
     #: failed requests, of all
     error_share: float = 0.0
+    #: a status that must be there, or nobody was told to wait
+    refused: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +31,9 @@ class Shape:
     stages: tuple[Stage, ...] = ((1.0, 1.0),)
     #: refusals that are no failures here: 429 and 503 must say when to come back
     meant: frozenset[int] = frozenset()
-    #: whether the server limits devices as it does by itself; a user here is many phones
-    is_limited: bool = False
+    #: what a device may send at once, and each minute, if that is the point; a user here is many
+    #: phones
+    limits: tuple[int, int] | None = None
     gates: Gates = field(default_factory=Gates)
 
     def share(self, passed: float) -> float:
@@ -65,8 +68,8 @@ SHAPES: Mapping[str, Shape] = {
         title="one device floods, other tenants are quiet",
         users=("FloodingDevice", "QuietDevice"),
         meant=frozenset({429, 503}),
-        is_limited=True,
-        gates=Gates(only_of="quiet"),
+        limits=(10, 60),
+        gates=Gates(only_of="quiet", refused=429),
     ),
     "churn": Shape(
         title="sites change all the time",

@@ -51,6 +51,9 @@ class Outline:
         ends = np.concatenate([np.stack([ring[:-1], ring[1:]]) for ring in rings], axis=1)
         start, along = ends[0].T, (ends[1] - ends[0]).T
         length = np.hypot(*along)
+        # a position may be written twice: that is no edge, and has no direction
+        is_edge = length > 0.0
+        start, along, length = start[:, is_edge], along[:, is_edge], length[is_edge]
         along = along / length
         inward = np.stack([-along[1], along[0]])
         back_m = -(along * start).sum(axis=0)

@@ -243,7 +243,7 @@ class Polygons:
     def _seen(self, lon: float, lat: float) -> list[Seen]:
         """The edges as a place sees them, in metres."""
         east, north = self._in_plane(lon, lat)
-        found = []
+        found: list[Seen] = []
         for in_e, in_n, in_0, al_e, al_n, al_0, length in self._lines:
             back = al_e * east + al_n * north + al_0
             found.append((in_e * east + in_n * north + in_0, back, length - back))

@@ -75,13 +75,14 @@ def read(content: bytes) -> tuple[int, tuple[str, ...], list[BundledSite]]:
     if not content.startswith(MAGIC):
         raise Malformed
     reader = _Reader(content, len(MAGIC))
+    version, purposes, sites = 0, list[str](), None
     try:
         version = reader.number()
         purposes, zones, hours = (reader.texts() for _ in range(3))
         known = _Known(purposes, zones, hours)
         sites = [_site(reader, known) for _ in range(reader.number())]
     except (IndexError, ValueError, KeyError, TypeError, AttributeError):
-        sites = None
+        pass
     if sites is None or not reader.is_at_end():
         raise Malformed
     return version, tuple(purposes), sites

@@ -56,12 +56,16 @@ class NewCheckIn(Unpicklable, Value):
     def _check(self) -> None:
         if not _is_name(self.purpose):
             raise ValueError("purpose must be the name of one of the device's purposes")
-        if not isinstance(self.fix, Fix):
+        if not _is_fix(self.fix):
             raise TypeError("fix must be a Fix, e.g. Fix.now(lat=…, lon=…, accuracy_m=…)")
         if self.action not in {None, "in", "out"}:
             raise ValueError("action must be 'in', 'out' or None")
         if not _is_epoch(self.permission_epoch):
             raise ValueError("permission_epoch must be a whole number ≥ 0, or None")
+
+
+def _is_fix(value: object) -> bool:
+    return isinstance(value, Fix)
 
 
 def _is_name(value: object) -> bool:

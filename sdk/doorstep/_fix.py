@@ -112,7 +112,7 @@ def _check(fix: Fix) -> None:
 
 
 def _check_marks(fix: Fix) -> None:
-    if fix.mocked is not None and not isinstance(fix.mocked, bool):
+    if not _is_flag(fix.mocked):
         raise ValueError("mocked must be True, False, or None when the platform does not tell")
     if fix.source is not None and not _is_source(fix.source):
         raise ValueError("source must be a short word of a-z, 0-9, _ and -, such as 'gps'")
@@ -127,6 +127,10 @@ def _within(value: object, low: float, high: float) -> bool:
 
 def _is_aware(value: object) -> bool:
     return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+def _is_flag(value: object) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _is_source(value: object) -> bool:

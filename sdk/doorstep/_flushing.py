@@ -82,7 +82,7 @@ class _Turn:
 
     def __init__(self, desk: Desk, state: PermissionState) -> None:
         self._desk = desk
-        self._state = state
+        self._state: PermissionState = state
         self._core = desk.core.pinned()
 
     def take(self) -> Generator[Step, Any, Nothing | None]:

@@ -27,9 +27,6 @@ try:
 except ImportError:
     raise ImportError("HTTPXTransport needs httpx: install doorstep[httpx]") from None
 
-#: on a kept connection, and on another
-_TRIES = 2
-
 
 class HTTPXTransport:
     """Sends over a bounded pool of kept-alive connections, without threads.
@@ -90,11 +87,10 @@ async def _exchange(
     client: httpx.AsyncClient, request: Request, within: Timeout
 ) -> Response | DoorstepError:
     """Once more where a kept connection was closed just as it was used: that is no attempt."""
-    for _ in range(_TRIES):
-        seen = _Seen()
-        outcome = await _exchanged(client, request, within, seen)
-        if not (isinstance(outcome, ConnectionLost) and seen.was_kept and not seen.heard):
-            break
+    seen = _Seen()
+    outcome = await _exchanged(client, request, within, seen)
+    if isinstance(outcome, ConnectionLost) and seen.was_kept and not seen.heard:
+        return await _exchanged(client, request, within, _Seen())
     return outcome
 
 

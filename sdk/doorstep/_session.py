@@ -1,5 +1,8 @@
 """What an app uses: it checks in, sends in the background, and minds the permission."""
 
+# of this package, all of them
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

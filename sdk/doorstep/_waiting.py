@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from doorstep._check_in import NewCheckIn
 from doorstep._clock import Moment
@@ -74,8 +74,9 @@ def sealed(row: Waiting, sealer: Sealer | None) -> Waiting:
     """The row as it is written. Whatever the sealer raises goes through."""
     if sealer is None:
         return row
-    members = {**row.__dict__, "sealed": True}
-    return Waiting(**{**members, "claim": sealer.seal(row.claim, row.aad())})
+    members: dict[str, Any] = {**row.__dict__, "sealed": True}
+    members["claim"] = sealer.seal(row.claim, row.aad())
+    return Waiting(**members)
 
 
 def opened(row: Waiting, sealer: Sealer | None) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 from doorstep._value import Unpicklable, Value
 
@@ -97,18 +97,18 @@ class Document:
         return Document(self._members.get(name))
 
     def children(self, name: str) -> tuple[Document, ...]:
-        value = self._members.get(name)
-        return tuple(Document(one) for one in value) if isinstance(value, list) else _mismatch()
+        return tuple(Document(one) for one in self._list(name))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        value = self._members.get(name)
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise Mismatch
-        return tuple(value)
+        return tuple(one if isinstance(one, str) else _mismatch() for one in self._list(name))
 
     def others(self, *names: str) -> dict[str, object]:
         """Every member but these."""
         return {name: value for name, value in self._members.items() if name not in names}
+
+    def _list(self, name: str) -> list[object]:
+        value = self._members.get(name)
+        return cast("list[object]", value) if isinstance(value, list) else _mismatch()
 
     def _maybe_parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
         written = self.maybe_text(name)
@@ -130,7 +130,8 @@ def to_json(document: Mapping[str, object]) -> bytes:
 
 def _without_none(value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: _without_none(one) for name, one in value.items() if one is not None}
+        members = cast("Mapping[str, object]", value).items()
+        return {name: _without_none(one) for name, one in members if one is not None}
     if isinstance(value, list):
-        return [_without_none(one) for one in value]
+        return [_without_none(one) for one in cast("list[object]", value)]
     return value

@@ -333,3 +333,13 @@ def test_a_site_admits_by_groups_and_purposes():
     assert some.admits(frozenset("b"), "visit")
     assert not some.admits(frozenset("c"), "visit")
     assert not some.admits(frozenset("b"), "delivery")
+
+
+@pytest.mark.parametrize("accuracy_m", [5.0, 20.0, 30.0])
+def test_a_position_that_is_written_twice_changes_nothing(accuracy_m):
+    """GEOS takes it, and so do files; it is no edge."""
+    corners = square(20)
+    twice = site(polygon([*corners[:2], corners[1], *corners[2:]]))
+    for east_m in (0.0, 5.0, 15.0, 25.0, 100.0):
+        one = fix(east_m, accuracy_m=accuracy_m)
+        assert claimed(one, twice).reason is claimed(one, site(polygon(corners))).reason

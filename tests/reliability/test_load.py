@@ -79,7 +79,9 @@ def test_each_shape_has_its_users_and_its_reports(loaded: str, out: Path) -> Non
     assert set(kinds) == {user for shape in SHAPES.values() for user in shape.users}
     # a withdrawal was answered, and what came then was refused
     assert "POST 403,/v1/check-ins," in (out / "withdrawals" / "stats_stats.csv").read_text()
-    assert "POST (quiet),/v1/check-ins," in (out / "flood" / "stats_stats.csv").read_text()
+    flood = (out / "flood" / "stats_stats.csv").read_text()
+    assert "POST (quiet),/v1/check-ins," in flood
+    assert "POST 429,/v1/check-ins," in flood
 
 
 # --- gates ---------------------------------------------------------------------------------------
@@ -93,12 +95,13 @@ from doorstep import Request, Response, Timeout
 from locust.stats import RequestStats
 from measured import Measured
 
-def kept(shape, p99_ms, errors=0):
+def kept(shape, p99_ms, errors=0, refused=True):
     stats = RequestStats()
     for milliseconds in range(1, 101):
         stats.log_request("POST", "/v1/check-ins", milliseconds * 10, 1)
         stats.log_request("POST (quiet)", "/v1/check-ins", 5, 1)
-        stats.log_request("POST 429", "/v1/check-ins", 100_000, 1)
+        if refused:
+            stats.log_request("POST 429", "/v1/check-ins", 100_000, 1)
     for _ in range(errors):
         stats.log_error("POST", "/v1/check-ins", "500")
     chosen = SimpleNamespace(shape=shape, p99_ms=p99_ms, gate_error_share=-1.0)
@@ -123,7 +126,7 @@ send("/v1/sites/0f7f4a1e-95a5-4a3f-8b7c-0d9a38a9a3f1?x=1", 200, {}, [])
 send("/v1/subjects/0f7f4a1e-95a5-4a3f-8b7c-0d9a38a9a3f1", 200, {}, [])
 print(json.dumps({"told": told, "kept": [
     kept("steady", 1000.0), kept("steady", 900.0), kept("steady", 1000.0, errors=1),
-    kept("flood", 10.0), kept("flood", 4.0)]}))
+    kept("flood", 10.0), kept("flood", 4.0), kept("flood", 10.0, refused=False)]}))
 """
 
 
@@ -142,7 +145,7 @@ def inside() -> dict[str, Any]:
 
 
 def test_gates_ask_for_latencies_and_failures_of_those_who_count(inside: dict[str, Any]) -> None:
-    quick, slow, failing, quiet, quiet_and_slow = inside["kept"]
+    quick, slow, failing, quiet, quiet_and_slow, never_refused = inside["kept"]
     # the slowest of a hundred takes 1,000 ms
     assert quick
     assert not slow
@@ -150,6 +153,8 @@ def test_gates_ask_for_latencies_and_failures_of_those_who_count(inside: dict[st
     # only the quiet ones are looked at, and none of what was refused
     assert quiet
     assert not quiet_and_slow
+    # and the one that floods must be told so
+    assert not never_refused
 
 
 def test_a_refusal_is_no_failure_where_it_is_meant_and_says_when_to_come_back(

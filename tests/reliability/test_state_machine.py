@@ -355,7 +355,7 @@ class Stage:
         self._may_begin.set()
         done = await asyncio.gather(*tasks, return_exceptions=True)
         # a request that is gone may have been the last: what it began must have ended as well
-        await self.journal.append([])
+        await self.journal.quiet()
         for result in done:
             assert not isinstance(result, Exception), result
         return [None if isinstance(result, BaseException) else result for result in done]

@@ -64,12 +64,11 @@ class FletProvider:
             self._geolocator.on_position_change = before
 
     async def _next(self) -> Fix | None:
+        position, gives = None, True
         try:
             position = await self._geolocator.get_current_position()
         except Exception:  # noqa: BLE001 - its messages may hold anything
             gives = False
-        else:
-            gives = True
         if not gives:
             raise Gone
         return _fix(position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -79,7 +79,7 @@ class PlyerProvider:
                     yield fix
 
     @contextmanager
-    def _running(self) -> Iterator[_Running]:
+    def _running(self) -> Generator[_Running, None, None]:
         running = _Running(self._gps or import_module("plyer").gps, self._hear)
         running.start()
         try:

@@ -115,12 +115,11 @@ class _Plain:
         """Nothing is switched on."""
 
     async def next(self) -> Fix | None:
+        place, gives = None, True
         try:
             place = await self._location.current_location()
         except Exception:  # noqa: BLE001 - no permission, or what a backend raises
             gives = False
-        else:
-            gives = True
         if not gives:
             raise Gone
         return _fix_of_toga(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import parse_qs
 
 from doorstep._clock import SYSTEM
@@ -34,7 +34,7 @@ _STATUS = {
 _UNPROCESSABLE = 422
 _MOST_IN_A_BATCH = 500
 
-Handler = Callable[["FakeServer", Request], Response]
+Handler = Callable[[Request], Response]
 
 
 class FakeServer:
@@ -56,6 +56,19 @@ class FakeServer:
         self._devices: dict[str, FakeDevice] = {}
         self._people: dict[str, FakePerson] = {}
         self._erasures: dict[str, str] = {}
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/enrollments"): self._enroll,
+            ("POST", "/v1/device/token"): self._rotate,
+            ("GET", "/v1/device"): self._status,
+            ("PUT", "/v1/device/permission"): self._report,
+            ("PUT", "/v1/device/restrictions"): self._restrict,
+            ("POST", "/v1/device/erasure"): self._erase,
+            ("GET", "/v1/privacy/signing-keys"): self._signing_keys,
+            ("POST", "/v1/check-ins"): self._check_in,
+            ("POST", "/v1/check-ins/batch"): self._batch,
+            ("GET", "/v1/check-ins"): self._list,
+            ("GET", "/v1/sites/bundle"): self._bundle,
+        }
         self.add_purpose("visit")
 
     # -- what a test arranges --------------------------------------------------------------
@@ -107,15 +120,15 @@ class FakeServer:
     def answer(self, request: Request) -> Response:
         """The answer to a request."""
         path = "/" + request.url.partition("://")[2].partition("/")[2].partition("?")[0]
-        handler = _ROUTES.get((request.method, path))
+        handler = self._routes.get((request.method, path))
         try:
             if handler is not None:
-                return handler(self, request)
+                return handler(request)
             if request.method == "GET" and path.startswith("/v1/erasures/"):
                 return self._erasure(path.rpartition("/")[2])
         except Refused as refused:
             return _problem(refused.code)
-        is_known = any(path == known for _, known in _ROUTES)
+        is_known = any(path == known for _, known in self._routes)
         return _problem("method-not-allowed" if is_known else "not-found")
 
     def _device(self, request: Request) -> FakeDevice:
@@ -240,10 +253,11 @@ class FakeServer:
         results = [self._item(device, index, item) for index, item in enumerate(items)]
         return _json(200, {"results": results})
 
-    def _item(self, device: FakeDevice, index: int, item: Any) -> dict[str, Any]:
-        named = item.get("id") if isinstance(item, dict) else None
+    def _item(self, device: FakeDevice, index: int, item: object) -> dict[str, Any]:
+        body = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+        named = body.get("id")
         try:
-            answer, replayed = self._settled(device, item)
+            answer, replayed = self._settled(device, body)
         except Refused as refused:
             problem = _document(refused.code)
             return {**problem, "kind": "problem", "index": index, "id": named}
@@ -272,21 +286,6 @@ class FakeServer:
         if request.headers.get("If-None-Match") == headers["etag"]:
             return Response(status=304, headers={"etag": headers["etag"]}, body=b"")
         return Response(status=200, headers=headers, body=content)
-
-
-_ROUTES: dict[tuple[str, str], Handler] = {
-    ("POST", "/v1/enrollments"): FakeServer._enroll,  # noqa: SLF001 - its own
-    ("POST", "/v1/device/token"): FakeServer._rotate,  # noqa: SLF001
-    ("GET", "/v1/device"): FakeServer._status,  # noqa: SLF001
-    ("PUT", "/v1/device/permission"): FakeServer._report,  # noqa: SLF001
-    ("PUT", "/v1/device/restrictions"): FakeServer._restrict,  # noqa: SLF001
-    ("POST", "/v1/device/erasure"): FakeServer._erase,  # noqa: SLF001
-    ("GET", "/v1/privacy/signing-keys"): FakeServer._signing_keys,  # noqa: SLF001
-    ("POST", "/v1/check-ins"): FakeServer._check_in,  # noqa: SLF001
-    ("POST", "/v1/check-ins/batch"): FakeServer._batch,  # noqa: SLF001
-    ("GET", "/v1/check-ins"): FakeServer._list,  # noqa: SLF001
-    ("GET", "/v1/sites/bundle"): FakeServer._bundle,  # noqa: SLF001
-}
 
 
 class FakeTransport:
@@ -353,7 +352,7 @@ def _body(request: Request) -> _Body:
         raise Refused("malformed-json") from None
     if not isinstance(found, dict):
         raise Refused("invalid-body")
-    return _Body(found)
+    return _Body(cast("dict[str, Any]", found))
 
 
 def _json(

@@ -103,6 +103,10 @@ class Journal:
     async def drain(self) -> None:
         """Take nothing new, and return when everything that waits is settled."""
         self._closed = True
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Return when everything that waits is settled."""
         if self._worker is not None:
             await self._worker
 
