@@ -325,7 +325,8 @@ class Keeper(Unpicklable):
         if lost and self._on_loss:
             self._on_loss("corrupt", lost)
         self.sweep()
-        self._forget(0)
+        if self._file.found_log:
+            self._forget(0)
 
     def _run(self, work: Work[T]) -> T:
         """One transaction, and what follows from it."""

@@ -47,6 +47,8 @@ class OutboxFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
+        #: somebody was killed, or has the file open: its log may hold what was deleted
+        self.found_log = False
 
     @property
     def is_open(self) -> bool:
@@ -54,6 +56,7 @@ class OutboxFile:
 
     def open(self) -> int:
         """Open the file, or a new one where it is corrupt; how many files were lost."""
+        self.found_log = Path(self._path + "-wal").exists()
         try:
             self._open()
         except Corrupt:

@@ -74,6 +74,8 @@ class Session(Unpicklable):
         #: how often what was captured before became worthless
         self._withdrawals = 0
         self._noted: PermissionState | None = None
+        #: the next turn begins without the waits of those before, also of one that fails just now
+        self._tries_now = False
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._sending: asyncio.Task[Nothing] | None = None
@@ -123,8 +125,7 @@ class Session(Unpicklable):
 
     async def flush(self) -> str:
         """Send now what waits. Gives the reason to stop: `empty` when nothing waits any more."""
-        self._sender.wake()
-        return (await self._flush()).why
+        return (await self._flush(now=True)).why
 
     async def waiting(self) -> int:
         """How many check-ins wait."""
@@ -139,7 +140,7 @@ class Session(Unpicklable):
     async def foreground(self) -> None:
         """The app is in front: read the permission again, and send what waits."""
         await self._noted_permission()
-        self._sender.wake()
+        self._tries_now = True
         self._wake.set()
 
     async def withdraw(self) -> bool:
@@ -195,7 +196,7 @@ class Session(Unpicklable):
         except BaseException:
             await self._stop()
             raise
-        self._sender.wake()
+        self._tries_now = True
         self._background = asyncio.create_task(self._go_on())
 
     async def _stop(self) -> None:
@@ -310,9 +311,12 @@ class Session(Unpicklable):
         with contextlib.suppress(DoorstepError):
             await self._do(self._outbox.sweep)
 
-    async def _flush(self) -> Nothing:
+    async def _flush(self, *, now: bool = False) -> Nothing:
         """One at a time, in a task that a withdrawal can cancel."""
         async with self._turn:
+            if now or self._tries_now:
+                self._tries_now = False
+                self._sender.wake()
             task = self._sending = asyncio.create_task(self._send())
             try:
                 await asyncio.wait({task})

@@ -50,7 +50,7 @@ class Proxy:
         self._keeps = keeps
         self._late: set[asyncio.Task[bytes]] = set()
         #: asyncio itself holds them only weakly
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.is_up = True
         self.carried: list[bytes] = []
         self.seen: Counter[str] = Counter()
@@ -64,15 +64,15 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await asyncio.gather(*self._late, return_exceptions=True)
-        for connection in self._connections:
-            connection.cancel()
+        for writer in self._connections.values():
+            writer.close()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()
         assert connection is not None, "asyncio runs this in a task"
-        self._connections.add(connection)
+        self._connections[connection] = writer
         try:
             while self.is_up and (request := await message(reader)):
                 answer = await self._answer(request)
@@ -83,7 +83,7 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             await closed(writer)
 
     async def _answer(self, request: bytes) -> bytes:

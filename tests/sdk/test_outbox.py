@@ -22,6 +22,7 @@ import pytest
 from doorstep import DoorstepError, OutboxFull, OutboxUnusable
 from doorstep._keeper import EpochPassed, Keeper, Learn, Nothing
 from doorstep._location import Stale, Unavailable
+from doorstep._outbox_file import OutboxFile
 from doorstep._queue import End
 from doorstep._reports import Report
 from sdk import kills
@@ -656,16 +657,14 @@ def test_15_who_was_killed_over_setting_it_aside_finishes_it(phone, path):
         assert not holds_place(path)
 
 
-def test_15_a_new_file_never_takes_the_old_ones_log(phone, path):
-    with phone.opened(path) as outbox:
-        permit(outbox)
-        put(outbox, phone.new())
-        log = Path(f"{path}-wal").read_bytes()
-    garbage(path)
-    Path(f"{path}-wal").write_bytes(log)
-    with phone.opened(path) as outbox:
-        assert len(outbox) == 0
-        assert not holds_place(path)
+def test_15_a_new_file_never_finds_the_old_ones_log(path):
+    """It goes first: SQLite would take it for the new file's."""
+    for side in ("", "-wal", "-shm"):
+        Path(f"{path}{side}").write_bytes(b"garbage")
+    OutboxFile(str(path))._set_aside()
+    left = [one.name for one in path.parent.iterdir()]
+    assert len(left) == 3
+    assert all(".corrupt-" in name for name in left)
 
 
 def test_15_somebody_elses_database_is_left_alone(path):

@@ -11,6 +11,7 @@ import pytest
 from doorstep import (
     AsyncClient,
     Client,
+    ConnectFailed,
     Enrollment,
     NotEnrolled,
     OutboxFull,
@@ -151,6 +152,31 @@ def test_3_after_a_lost_answer_the_same_id_is_sent_again(app):
             while await session.flush() != "empty":
                 pass
         assert set(app.server.sent_ids) == {ticket.id}
+
+    live(story())
+
+
+def test_sending_now_is_not_put_off_by_a_try_that_fails_just_then(path):
+    app = App(path)
+
+    async def story():
+        async with app.session() as session:
+            await session.flush()
+            begun, fails = asyncio.Event(), asyncio.Event()
+
+            async def fail(request):
+                begun.set()
+                await fails.wait()
+                raise ConnectFailed
+
+            app.server.next = [fail]
+            ticket = await session.check_in(purpose="visit")
+            await begun.wait()
+            now = asyncio.create_task(session.flush())
+            await asyncio.sleep(0)
+            fails.set()
+            assert await now == "empty"
+            assert await ticket.settled() == "accepted"
 
     live(story())
 
