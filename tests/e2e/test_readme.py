@@ -91,7 +91,8 @@ def test_a_newcomer_who_follows_the_readme_checks_in(tmp_path: Path) -> None:
 def test_the_steps_for_postgresql_work(own_cluster: Cluster, tmp_path: Path) -> None:
     """On a server of its own, where the names that the README uses are free."""
     port = str(free_port())
-    commands = "".join(blocks(section("For operators").partition("### On PostgreSQL")[2], "sh"))
+    steps = section("For operators").partition("### On PostgreSQL")[2].partition("\n### ")[0]
+    commands = "".join(blocks(steps, "sh"))
     assert "CREATE DATABASE doorstep" in commands
     assert "doorstep init" in commands
     urls = {
