@@ -259,6 +259,7 @@ AS_TEXT = {
     "grants",
     "locks",
     "migrate",
+    "mixing",
     "postgres",
     "prepared",
     "reach",
