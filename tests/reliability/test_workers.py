@@ -166,11 +166,14 @@ def connected(server: Served) -> socket.socket:
 
 def workers_of(server: Served) -> list[int]:
     """The processes that answer; there is one more, which looks after what they share."""
-    return [
-        child
-        for child in _children(server.process.pid)
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    return [child for child in _children(server.process.pid) if b"spawn_main" in _command(child)]
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it ended meanwhile
 
 
 def test_a_worker_that_is_killed_takes_no_count_with_it(server: Served) -> None:
