@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 import statements
 from doorstep_geofences import Geofence, Site
@@ -81,6 +81,10 @@ class Deployed:
                 Reach.of(self.tenant.tenant_id), lambda c: self._add_people(c, pepper, now)
             )
             self._note_sites(add_sites(database, self.tenant.tenant_id, places, now))
+            if self.settings.database_url is not None:
+                # as PostgreSQL does by itself within a minute: without knowing how many there are,
+                # it looks for a device among all of them
+                database.administer(lambda c: c.execute(text("ANALYZE")))
 
     def _note_sites(self, made: list[StoredSite]) -> None:
         chosen = made[:: max(1, len(made) // PLACES)]
