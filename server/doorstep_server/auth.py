@@ -7,7 +7,7 @@ may refuse early; whether a device may act is read again in the transaction that
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,19 +18,20 @@ from litestar.handlers import BaseRouteHandler
 from doorstep_server import credentials
 from doorstep_server.callers import Caller
 from doorstep_server.credentials import Credential, Kind
-from doorstep_server.keyring import Keyring
+from doorstep_server.gathered import Gathered, for_each_tenant
+from doorstep_server.keyring import Keyring, KnownSubject
 from doorstep_server.policies import KnownToken, Policies, Policy
 from doorstep_server.privacy.personal import unseal_subject_details
 from doorstep_server.problems import Refusal
 from doorstep_server.scopes import READ, WRITE, Area
-from doorstep_server.store import api_keys, devices, tenants
+from doorstep_server.store import Connection, api_keys, devices, tenants
 from doorstep_server.store.api_keys import ApiKey
 from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Token
 from doorstep_server.store.reach import Reach
 
-Connection = ASGIConnection[BaseRouteHandler, Any, Any, Any]
-Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+_Connection = ASGIConnection[BaseRouteHandler, Any, Any, Any]
+Guard = Callable[[_Connection, BaseRouteHandler], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,8 @@ class Authenticator:
         self._policies = policies
         self._pepper = pepper
         self._tenants: dict[str, UUID] = {}
+        self._stored_tokens = Gathered(self._read_tokens)
+        self._known_subjects = Gathered(self._read_subjects)
 
     async def device(self, header: str | None) -> Caller:
         """The device that presents this Authorization header. Raises `Refusal`."""
@@ -99,10 +102,10 @@ class Authenticator:
 
     async def _presented_token(self, policy: Policy, credential: Credential) -> KnownToken:
         """A token that is presented for the first time since the policy changed."""
-        token = await self._token(policy.tenant_id, credential.kid)
+        token = await self._stored_tokens.ask((policy.tenant_id, credential.kid))
         self._verify(credential, token.secret_hash if token else None)
         assert token is not None
-        subject = await asyncio.to_thread(self._keyring.subject, policy.tenant_id, token.subject_id)
+        subject = await self._known_subjects.ask((policy.tenant_id, token.subject_id))
         if subject is None:
             # whose key was destroyed is nobody's device any more
             raise Refusal("unauthorized")
@@ -178,10 +181,26 @@ class Authenticator:
     def _matches(self, credential: Credential, stored: bytes | None) -> bool:
         return credentials.matches(self._pepper, credential, stored)
 
-    async def _token(self, tenant_id: UUID, kid: str) -> Token | None:
-        return await self._database.read(
-            Reach.of(tenant_id), lambda c: devices.find_token(c, tenant_id, kid)
-        )
+    async def _read_tokens(self, asked: Sequence[tuple[UUID, str]]) -> list[Token | None]:
+        """Tokens of whatever tenants, in one read."""
+
+        def read(connection: Connection) -> list[Token | None]:
+            def of_tenant(tenant_id: UUID, kids: Sequence[str]) -> list[Token | None]:
+                found = devices.find_tokens(connection, tenant_id, kids)
+                return [found.get(kid) for kid in kids]
+
+            return for_each_tenant(asked, of_tenant)
+
+        return await self._database.read(Reach.of_all(tenant_id for tenant_id, _ in asked), read)
+
+    async def _read_subjects(self, asked: Sequence[tuple[UUID, UUID]]) -> list[KnownSubject | None]:
+        """People of whatever tenants, in one look into the keyring."""
+
+        def of_tenant(tenant_id: UUID, subject_ids: Sequence[UUID]) -> list[KnownSubject | None]:
+            found = self._keyring.subjects(tenant_id, subject_ids)
+            return [found.get(subject_id) for subject_id in subject_ids]
+
+        return await asyncio.to_thread(for_each_tenant, asked, of_tenant)
 
     async def _api_key(self, tenant_id: UUID, kid: str) -> ApiKey | None:
         return await self._database.read(
@@ -189,7 +208,7 @@ class Authenticator:
         )
 
 
-def _authenticator(connection: Connection) -> Authenticator:
+def _authenticator(connection: _Connection) -> Authenticator:
     found: Authenticator = connection.app.state.authenticator
     return found
 
@@ -212,7 +231,7 @@ def guard_callers(guard: object) -> tuple[GuardCaller, ...]:
     return _callers[guard]
 
 
-async def device_only(connection: Connection, _: BaseRouteHandler) -> None:
+async def device_only(connection: _Connection, _: BaseRouteHandler) -> None:
     """Guard: a device token."""
     header = connection.headers.get("authorization")
     connection.scope["auth"] = await _authenticator(connection).device(header)
@@ -225,7 +244,7 @@ def scope(area: Area, access: str) -> Guard:
     """Guard: an API key with this scope."""
     wanted = f"{area}:{access}"
 
-    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+    async def guard(connection: _Connection, _: BaseRouteHandler) -> None:
         header = connection.headers.get("authorization")
         admin = await _authenticator(connection).admin(header)
         if not admin.may(wanted):
@@ -240,7 +259,7 @@ def device_or_scope(area: Area, access: str) -> Guard:
     """Guard: a device token, or an API key with this scope."""
     for_admins = scope(area, access)
 
-    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    async def guard(connection: _Connection, handler: BaseRouteHandler) -> None:
         header = connection.headers.get("authorization", "")
         is_key = header.partition(" ")[2].startswith(f"{Kind.API_KEY}_")
         await (for_admins if is_key else device_only)(connection, handler)

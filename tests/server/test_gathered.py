@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from doorstep_server.check_ins.gathered import Gathered
+from doorstep_server.gathered import Gathered
 
 
 class Oracle:

@@ -15,14 +15,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from msgspec.structs import replace
 
 from doorstep_geofences import Bounds, Outcome, Reason, Verdict
 from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible
-from doorstep_server.check_ins.gathered import Gathered
 from doorstep_server.check_ins.journal import Result
+from doorstep_server.gathered import Gathered, for_each_tenant
 from doorstep_server.policies import Policy
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import (
@@ -31,7 +32,7 @@ from doorstep_server.privacy.minimize import (
     Judged,
     cut_time,
 )
-from doorstep_server.store import Connection, check_ins
+from doorstep_server.store import check_ins
 from doorstep_server.store.check_ins import PersonRows, Settled
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
@@ -89,20 +90,10 @@ class LastPresences:
         self, asked: Sequence[tuple[UUID, PersonRows]]
     ) -> Sequence[list[CheckInRecord]]:
         """What is stored of people, of whatever tenants, in one read."""
-        places: dict[UUID, list[int]] = {}
-        for i, (tenant_id, _) in enumerate(asked):
-            places.setdefault(tenant_id, []).append(i)
-
-        def read(connection: Connection) -> dict[int, list[CheckInRecord]]:
-            found: dict[int, list[CheckInRecord]] = {}
-            for tenant_id, of_tenant in places.items():
-                persons = [asked[i][1] for i in of_tenant]
-                rows = check_ins.of_persons(connection, tenant_id, persons)
-                found.update(zip(of_tenant, rows, strict=True))
-            return found
-
-        found = await self._database.read(Reach.of_all(places), read)
-        return [found[i] for i in range(len(asked))]
+        return await self._database.read(
+            Reach.of_all(tenant_id for tenant_id, _ in asked),
+            lambda c: for_each_tenant(asked, partial(check_ins.of_persons, c)),
+        )
 
     def forget(self, tenant_id: UUID, subject_id: UUID) -> None:
         """Nothing is known of a subject any more."""

@@ -1,11 +1,21 @@
 """Enrolled devices and their tokens. What is kept of a device is sealed under its subject's key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from doorstep_server.store import locks
 from doorstep_server.store.columns import Id
@@ -175,6 +185,12 @@ def _same_device() -> Any:
     )
 
 
+def _of_tenant() -> Iterator[ColumnElement[bool]]:
+    """Of each table that a token is joined with, whose rows."""
+    tenant_id = bindparam("tenant_id", type_=Id)
+    return (table.c.tenant_id == tenant_id for table in (device_tokens, devices, subjects))
+
+
 _STANDINGS = Prepared(
     lambda dialect: (
         select(
@@ -187,13 +203,7 @@ _STANDINGS = Prepared(
         )
         .join_from(device_tokens, devices, _same_device())
         .join(subjects, _same_subject())
-        .where(
-            *(
-                table.c.tenant_id == bindparam("tenant_id", type_=Id)
-                for table in (device_tokens, devices, subjects)
-            ),
-            among(device_tokens.c.kid, "kids", dialect),
-        )
+        .where(*_of_tenant(), among(device_tokens.c.kid, "kids", dialect))
     )
 )
 
@@ -262,7 +272,11 @@ def settle_token(connection: Connection, tenant_id: UUID, token: Token) -> bool:
 
 def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | None:
     """A token with its device and the groups of its subject, whether revoked or not."""
-    query = (
+    return find_tokens(connection, tenant_id, [kid]).get(kid)
+
+
+_TOKENS = Prepared(
+    lambda dialect: (
         select(
             device_tokens.c.kid,
             device_tokens.c.secret_hash,
@@ -274,15 +288,29 @@ def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | Non
         )
         .join_from(device_tokens, devices, _same_device())
         .join(subjects, _same_subject())
-        .where(
-            device_tokens.c.tenant_id == tenant_id,
-            devices.c.tenant_id == tenant_id,
-            subjects.c.tenant_id == tenant_id,
-            device_tokens.c.kid == kid,
-        )
+        .where(*_of_tenant(), among(device_tokens.c.kid, "kids", dialect))
     )
-    row = connection.execute(query).mappings().first()
-    return Token(**row) if row else None
+)
+
+
+def find_tokens(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> dict[str, Token]:
+    """Those of these tokens that there are, as `find_token` finds each."""
+    found = {}
+    for some in in_lists(kids):
+        values = {"tenant_id": tenant_id, "kids": some}
+        for kid, secret_hash, fresh, device_id, subject_id, revoked, sealed in _TOKENS.rows(
+            connection, values, "kids"
+        ):
+            found[kid] = Token(
+                kid=kid,
+                secret_hash=secret_hash,
+                fresh=bool(fresh),
+                device_id=uuid_of(device_id),
+                subject_id=uuid_of(subject_id),
+                subject_sealed=sealed,
+                revoked=bool(revoked),
+            )
+    return found
 
 
 def _devices(tenant_id: UUID) -> Select[Any]:

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+from uuid import UUID
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -65,3 +66,18 @@ class Gathered(Generic[Question, Answer]):
         for (_, future), answer in zip(group, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+
+
+def for_each_tenant(
+    asked: Sequence[tuple[UUID, Question]],
+    answer: Callable[[UUID, Sequence[Question]], Sequence[Answer]],
+) -> list[Answer]:
+    """Answers to questions about whatever tenants, each tenant's together; in their order."""
+    places: dict[UUID, list[int]] = {}
+    for place, (tenant_id, _) in enumerate(asked):
+        places.setdefault(tenant_id, []).append(place)
+    found: dict[int, Answer] = {}
+    for tenant_id, of_tenant in places.items():
+        answers = answer(tenant_id, [asked[place][1] for place in of_tenant])
+        found.update(zip(of_tenant, answers, strict=True))
+    return [found[place] for place in range(len(asked))]
