@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,14 +69,43 @@ class _Patience:
         """The next piece; when the body has ended, whatever comes, however late."""
         if self._ended:
             return await self._receive()
+        awaiting: Any = self._receive().__await__()
         try:
-            async with asyncio.timeout_at(self._until_s):
-                message: Any = await self._receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}
+            # most often it is there, and then no time needs to be watched
+            waits_for = next(awaiting)
+        except StopIteration as came:
+            message: Any = came.value
+        else:
+            try:
+                async with asyncio.timeout_at(self._until_s):
+                    message = await _Begun(awaiting, waits_for)
+            except TimeoutError:
+                return {"type": "http.disconnect"}
         self._until_s += len(message.get("body", b"")) / BODY_BYTES_S
         self._ended = not message.get("more_body", False)
         return message
+
+
+class _Begun:
+    """The rest of an awaiting that was begun."""
+
+    __slots__ = ("_awaiting", "_waits_for")
+
+    def __init__(self, awaiting: Generator[Any, Any, Any], waits_for: Any) -> None:
+        self._awaiting = awaiting
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Wait for what it waits for, and go on."""
+        try:
+            yield self._waits_for
+        except BaseException as error:  # noqa: BLE001 - a cancellation, above all
+            try:
+                waits_for = self._awaiting.throw(error)
+            except StopIteration as ended:
+                return ended.value
+            yield waits_for
+        return (yield from self._awaiting)
 
 
 def recorded(app: ASGIApp, recorder: Recorder) -> ASGIApp:

@@ -14,7 +14,10 @@ import threading
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
+
+import msgspec
 
 LOGGER = logging.getLogger("doorstep")
 FIELDS = (
@@ -49,23 +52,44 @@ class AllowListFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-        }
+        line: dict[str, object] = {"time": _time(record.created), "level": _level(record.levelname)}
         if record.name == LOGGER.name:
-            line["event"] = record.msg if _EVENT.fullmatch(str(record.msg)) else "unnamed"
+            line["event"] = _event(str(record.msg))
             line.update({f: record.__dict__[f] for f in FIELDS if f in record.__dict__})
         else:
             line |= {"event": "library", "logger": record.name, "line": record.lineno}
         if record.exc_info and record.exc_info[0] is not None:
             line |= _failure(record.exc_info[0], record.exc_info[2])
-        return json.dumps(line)
+        return _encoder.encode(line).decode()
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _time(at_s: float) -> str:
+    return f"{_second(int(at_s))}.{int(at_s % 1 * 1000):03}+00:00"
+
+
+@lru_cache(2)
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(64)
+def _level(name: str) -> str:
+    return name.lower()
+
+
+@lru_cache(64)
+def _event(name: str) -> str:
+    return name if _EVENT.fullmatch(name) else "unnamed"
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: object) -> None:
     """Log an event of ours; fields that are not in `FIELDS` are dropped."""
-    LOGGER.log(level, name, extra=fields)
+    if LOGGER.isEnabledFor(level):
+        # without a look at who calls: every request has its line
+        LOGGER.handle(LOGGER.makeRecord(LOGGER.name, level, "", 0, name, (), None, extra=fields))
 
 
 def failure(error: BaseException, **fields: object) -> None:
@@ -81,6 +105,10 @@ def configure(level: str) -> None:
     logging.basicConfig(handlers=[handler], level=libraries, force=True)
     LOGGER.setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    # found out for each record, and never printed
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    if sys.version_info >= (3, 12):
+        logging.logAsyncioTasks = False
     # of a record that it cannot print, logging would print all that it was given
     logging.raiseExceptions = False
     tell_crashes()

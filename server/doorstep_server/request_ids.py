@@ -1,7 +1,7 @@
 """An id for each request, made here: it joins an answer to a log line and to nothing else."""
 
+import os
 from typing import Any, cast
-from uuid import uuid4
 
 from litestar.connection import ASGIConnection
 from litestar.types import Scope
@@ -18,5 +18,5 @@ def scope_request_id(scope: Scope) -> str:
     """The id of the request with this ASGI scope."""
     state = cast("dict[str, Any]", scope)
     if _KEY not in state:
-        state[_KEY] = uuid4().hex
+        state[_KEY] = os.urandom(16).hex()
     return str(state[_KEY])
