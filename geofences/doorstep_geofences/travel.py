@@ -25,6 +25,16 @@ def is_implausible(gap_m: float, elapsed_s: float, max_speed_m_s: float) -> bool
     return gap_m > elapsed_s * max_speed_m_s
 
 
+def are_within(a: Bounds, b: Bounds, reach_m: float) -> bool:
+    """Whether two boxes are surely no farther apart: most are by far, and that is quick to say.
+
+    From one to the other it is no farther than along a meridian, and then along a parallel, which
+    is nowhere longer than the equator.
+    """
+    between_ends = max(a.south - b.north, b.south - a.north, 0.0)
+    return math.radians(between_ends + _degrees_between(a, b)) * SMALLEST_RADIUS_M <= reach_m
+
+
 def gap_m(a: Bounds, b: Bounds) -> float:
     """How far two boxes are apart: never more than any place in one is from any in the other.
 

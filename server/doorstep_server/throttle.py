@@ -79,6 +79,11 @@ class Allowance:
         with self._lock:
             return math.ceil(self._missing_s(self._label(caller), self.monotonic()))
 
+    def left(self, caller: bytes) -> int:
+        """How many there are for this caller now."""
+        with self._lock:
+            return self._left(self._label(caller), self.monotonic())
+
     def take(self, caller: bytes) -> bool:
         """Take one, if there is one."""
         return self.take_some(caller, 1) == 1
@@ -87,10 +92,9 @@ class Allowance:
         """Take as many as are wanted and there; how many."""
         label, now = self._label(caller), self.monotonic()
         with self._lock:
-            full_at = max(now, self._full_at.get(label, now))
-            gone = math.ceil((full_at - now - _ROUNDING_S) / self._each_s)
-            taken = max(0, min(wanted, self._at_once - gone))
+            taken = min(wanted, self._left(label, now))
             if taken:
+                full_at = max(now, self._full_at.get(label, now))
                 self._full_at[label] = full_at + taken * self._each_s
                 if len(self._full_at) > self._callers:
                     self._forget(now)
@@ -103,6 +107,12 @@ class Allowance:
             full_at = self._full_at.pop(label, now) - self._each_s
             if full_at > now:
                 self._full_at[label] = full_at
+
+    def _left(self, label: bytes, now: float) -> int:
+        full_at = self._full_at.get(label)
+        if full_at is None or full_at <= now:
+            return self._at_once
+        return max(0, self._at_once - math.ceil((full_at - now - _ROUNDING_S) / self._each_s))
 
     def _missing_s(self, label: bytes, now: float) -> float:
         """How long until a bucket has another one in it; 0 when it has one."""

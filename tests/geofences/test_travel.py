@@ -102,6 +102,19 @@ def test_a_gap_is_as_wide_as_it_can_be(seed):
     assert nearest - cell_a - cell_b - 1e-6 <= angle <= nearest + 1e-9
 
 
+@given(st.integers(0, 2**32))
+def test_what_is_surely_within_reach_has_no_wider_gap(seed):
+    rng = random.Random(seed)
+    a = random_box(rng)
+    b = random_box(rng, rng.choice([None, a]))
+    gap_m = travel.gap_m(a, b)
+    assert not travel.are_within(a, b, gap_m - 1.0)
+    # and beside each other, on one parallel or one meridian, nothing is left to be asked
+    east = box(a.east + 1.0, a.south, a.east + 1.0, a.south)
+    assert travel.are_within(a, east, math.radians(1.0) * travel.SMALLEST_RADIUS_M + 1.0)
+    assert travel.are_within(a, a, 0.0)
+
+
 def _grid(within, steps=16):
     lons, lats = (
         np.radians(np.linspace(*ends, steps + 1))

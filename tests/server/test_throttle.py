@@ -59,12 +59,15 @@ def test_the_wait_is_told_and_enough(clock: Seconds) -> None:
 def test_of_many_that_are_wanted_those_are_taken_that_are_there(clock: Seconds) -> None:
     allowance = Allowance(clock, at_once=10, each_s=60.0)
     assert allowance.take_some(ANA, 7) == 7
+    assert allowance.left(ANA) == 3
     assert allowance.take_some(ANA, 7) == 3
+    assert allowance.left(ANA) == 0
     assert allowance.take_some(ANA, 7) == 0
     clock.now += 150.0
     assert allowance.take_some(ANA, 7) == 2
     assert allowance.wait_s(ANA) == 30
     clock.now += 1e6
+    assert allowance.left(ANA) == 10
     assert allowance.take_some(ANA, 70) == 10
 
 

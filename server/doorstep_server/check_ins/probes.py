@@ -98,11 +98,11 @@ class ProbeBudget:
             return list(judge(range(len(claimants))))
         outcomes: list[Judged | str] = [RATE_LIMITED] * len(claimants)
         waiting = _by_claimant(claimants)
-        while turn := [i for claimant, places in waiting for i in self._taken(claimant, places)]:
+        while turn := [i for claimant, places in waiting for i in self._next(claimant, places)]:
             for i, one in zip(turn, judge(turn), strict=True):
-                outcomes[i] = one
-                if not _counts(one):
-                    self._give_back(claimants[i])
+                # in another thread the same person may have been faster
+                if not _counts(one) or self._take(claimants[i]):
+                    outcomes[i] = one
         return outcomes
 
     def settle(
@@ -114,12 +114,15 @@ class ProbeBudget:
             if _counts(one) and not is_new:
                 self._give_back(claimant)
 
-    def _taken(self, claimant: Claimant | None, waiting: deque[int]) -> list[int]:
-        """The next ones of those that wait, while there is something left for them."""
-        taken = []
-        while waiting and self._take(claimant):
-            taken.append(waiting.popleft())
-        return taken
+    def _next(self, claimant: Claimant | None, waiting: deque[int]) -> list[int]:
+        """The next ones of those that wait, as many as there is something left for."""
+        if not waiting:
+            return []
+        if claimant is None:
+            left = len(waiting)
+        else:
+            left = min(len(waiting), self._allowance(claimant).left(claimant.key()))
+        return [waiting.popleft() for _ in range(left)]
 
     def _take(self, claimant: Claimant | None) -> bool:
         return claimant is None or self._allowance(claimant).take(claimant.key())

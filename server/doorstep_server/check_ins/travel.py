@@ -21,7 +21,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from doorstep_geofences import Bounds, Outcome, Reason, Verdict
-from doorstep_geofences.travel import FARTHEST_M, gap_m, is_implausible
+from doorstep_geofences.travel import FARTHEST_M, are_within, gap_m, is_implausible
 from doorstep_server.check_ins.journal import Result
 from doorstep_server.gathered import Gathered, for_each_tenant
 from doorstep_server.policies import Policy
@@ -189,9 +189,10 @@ def _is_accepted(judged: Judged) -> bool:
 
 
 def _is_too_fast(there: Presence, here: Presence, at: datetime, max_speed_m_s: float) -> bool:
-    if there.bounds == here.bounds:
+    elapsed_s = there.longest_s(at)
+    if are_within(there.bounds, here.bounds, elapsed_s * max_speed_m_s):
         return False
-    return is_implausible(gap_m(there.bounds, here.bounds), there.longest_s(at), max_speed_m_s)
+    return is_implausible(gap_m(there.bounds, here.bounds), elapsed_s, max_speed_m_s)
 
 
 def _doubted(judged: Judged) -> Judged:
