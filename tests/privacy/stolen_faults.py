@@ -16,6 +16,7 @@ from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import Connection, check_ins
 from doorstep_server.store.columns import Id
+from doorstep_server.store.postgres import PostgresDatabase
 
 
 class Fault(StrEnum):
@@ -23,7 +24,7 @@ class Fault(StrEnum):
 
     #: the devices of a group are locked by their rows, and not by advisory locks
     FOR_SHARE = "for share"
-    #: rows lie in the order in which they arrive
+    #: rows lie in the order in which they arrive, and nobody mixes them afterwards
     ARRIVAL_ORDER = "order of arrival"
     #: a device's row tells when it last checked in
     LAST_SEEN = "last seen"
@@ -88,14 +89,17 @@ def planted(faults: Collection[Fault]) -> Iterator[None]:
     """What faults need of the code, while they are there."""
     first = TokenSeries.token
     patches = {
-        Fault.ARRIVAL_ORDER: patch.object(check_ins, "_by_id", lambda _: 0),
-        Fault.REPEATED_SLOT: patch.object(TokenSeries, "token", lambda self, _: first(self, 0)),
-        Fault.SAME_SEAL: patch.object(minimize, "seal_subject", _sealed_alike),
+        Fault.ARRIVAL_ORDER: [
+            patch.object(check_ins, "_by_id", lambda _: 0),
+            patch.object(PostgresDatabase, "mix_now", lambda *_: 0),
+        ],
+        Fault.REPEATED_SLOT: [patch.object(TokenSeries, "token", lambda self, _: first(self, 0))],
+        Fault.SAME_SEAL: [patch.object(minimize, "seal_subject", _sealed_alike)],
     }
     with ExitStack() as stack:
         for fault in faults:
-            if fault in patches:
-                stack.enter_context(patches[fault])
+            for one in patches.get(fault, []):
+                stack.enter_context(one)
         yield
 
 
