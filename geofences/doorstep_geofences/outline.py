@@ -129,7 +129,7 @@ class Mass(NamedTuple):
 
 def masses(outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats) -> Mass:
     """The mass in each outline, of its own place and σ."""
-    counts = np.array([len(outline) for outline in outlines])
+    counts = np.array([outline.sights.shape[2] for outline in outlines])
     starts = np.cumsum(counts) - counts
     sights = np.concatenate([outline.sights for outline in outlines], axis=2)
     east_m, north_m, sigma_m = np.repeat([east_m, north_m, sigmas_m], counts, axis=1)

@@ -8,23 +8,23 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import chain, compress, islice, starmap
+from functools import partial
+from itertools import chain, islice
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from .area import covered
-from .assurance import Covered, assured, probabilities_of, worst_rung_m
+from .assurance import FEW, Asked, shares_of, standing, standings
 from .clock import Freshness
+from .discs import UNCLEAR, glances
 from .fix import Fix
-from .gaussian import PLAUSIBLE_ACCURACIES, accuracies_to_clear
+from .gaussian import PLAUSIBLE_ACCURACIES
 from .index import NearSites, SiteIndex
+from .places import Places
 from .site import Site
 
 #: So many sites whose cap is exceeded are asked whether they would admit the person.
 MOST_ASKED = 1_000
-#: So few fixes are judged one by one: arrays cost more than they save.
-_FEW = 4
 
 
 class Outcome(StrEnum):
@@ -116,6 +116,10 @@ class Question:
     admits: Callable[[Site], bool] | None = None
 
 
+#: The usual ones by name: what an enumeration is asked for costs more than a variable.
+_INSIDE, _OUTSIDE, _NEAR_BOUNDARY = Reason.INSIDE, Reason.OUTSIDE, Reason.NEAR_BOUNDARY
+
+
 class Verdict(NamedTuple):
     """The answer to a question. It has no slot for a distance or a probability."""
 
@@ -127,6 +131,10 @@ class Verdict(NamedTuple):
     def outcome(self) -> Outcome:
         """What the reason goes with."""
         return self.reason.outcome
+
+
+#: Many verdicts are made of pairs: this takes half the time that naming the fields does.
+_verdict: Callable[[tuple[Reason, Site | None]], Verdict] = partial(tuple.__new__, Verdict)
 
 
 def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
@@ -145,8 +153,10 @@ def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
         elif reason is None and site is not None:
             claimed.append(number)
             claims.append((question.fix, site))
-    for number, reason, (_, site) in zip(claimed, reasons_at(claims), claims, strict=True):
-        verdicts[number] = Verdict(reason, site)
+    if claims:
+        answers = zip(reasons_at(claims), [site for _, site in claims], strict=True)
+        for number, verdict in zip(claimed, map(_verdict, answers), strict=True):
+            verdicts[number] = verdict
     if searched:
         found = _searched([questions[number] for number in searched], index)
         for number, verdict in zip(searched, found, strict=True):
@@ -195,67 +205,34 @@ def _is_open(question: Question, site: Site) -> bool:
 
 
 def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
-    """What each fix, within the site's cap, says of being there."""
-    reasons = list(starmap(_reason_at_a_glance, fixes))
-    unclear = [i for i, reason in enumerate(reasons) if reason is None]
-    if unclear:
-        answers = _reasons_by_the_edge([fixes[i] for i in unclear])
-        for i, reason in zip(unclear, answers, strict=True):
-            reasons[i] = reason
-    return reasons  # type: ignore[return-value]
+    """What each fix, within the site's cap, says of being there.
 
-
-def _reason_at_a_glance(fix: Fix, site: Site) -> Reason | None:
-    """What one distance says, to the centre of the site's discs, if that is enough.
-
-    Inside, if the inner disc alone assures it; outside, if the outer disc is beyond reach. Where
-    the site is so small that no fix of that accuracy is assured, one that is in reach of the inner
-    disc is near the boundary, on either side.
+    A glance at the discs of the site is enough for most; where it is not, the edge decides.
     """
-    assert fix.accuracy_m is not None
-    discs = site.area.discs
-    away_m = discs.away_m(fix.lon, fix.lat)
-    rung_m = worst_rung_m(fix.accuracy_m)
-    if discs.assure(away_m, rung_m):
-        return Reason.INSIDE
-    reach_m = PLAUSIBLE_ACCURACIES * fix.accuracy_m
-    if away_m > discs.outer_m + reach_m:
-        return Reason.OUTSIDE
-    is_near = away_m <= discs.inner_m + reach_m
-    if is_near and accuracies_to_clear(site.assurance) * rung_m > discs.size_m:
-        return Reason.NEAR_BOUNDARY
-    return None
+    if len(fixes) < FEW:
+        return [_reason_at(fix, site) for fix, site in fixes]
+    sites = [site for _, site in fixes]
+    places = Places.of([fix for fix, _ in fixes])
+    seen = glances([site.discs for site in sites], places)
+    unclear = np.flatnonzero(seen == UNCLEAR)
+    if len(unclear):
+        some = [sites[i] for i in unclear.tolist()]
+        areas, assurances = [site.area for site in some], [site.assurance for site in some]
+        seen[unclear] = standings(areas, assurances, places.at(unclear))
+    return [_REASONS[each] for each in seen.tolist()]
 
 
-def _reasons_by_the_edge(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
-    """Covered: inside if assured, else too near. Not covered: outside if it is beyond reach."""
-    is_covered = _are_covered(fixes)
-    answers = iter(assured([_covered(*each) for each in compress(fixes, is_covered)]))
-    return [
-        _OF_COVERED[next(answers)] if covers else _reason_outside(*each)
-        for each, covers in zip(fixes, is_covered, strict=True)
-    ]
+#: What a fix that is assured, beyond or near says.
+_REASONS = (_INSIDE, _OUTSIDE, _NEAR_BOUNDARY)
 
 
-_OF_COVERED = {True: Reason.INSIDE, False: Reason.NEAR_BOUNDARY}
+def _reason_at(fix: Fix, site: Site) -> Reason:
+    seen = site.discs.glance(fix.lon, fix.lat, _known_accuracy_m(fix))
+    return _REASONS[standing(_asked(fix, site)) if seen == UNCLEAR else seen]
 
 
-def _reason_outside(fix: Fix, site: Site) -> Reason:
-    reach_m = PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix)
-    is_near = site.area.reaches(fix.lon, fix.lat, reach_m)
-    return Reason.NEAR_BOUNDARY if is_near else Reason.OUTSIDE
-
-
-def _are_covered(fixes: Sequence[tuple[Fix, Site]]) -> list[bool]:
-    if len(fixes) < _FEW:
-        return [site.area.covers(fix.lon, fix.lat) for fix, site in fixes]
-    lon, lat = np.array([(fix.lon, fix.lat) for fix, _ in fixes]).T
-    return covered([site.area for _, site in fixes], lon, lat)
-
-
-def _covered(fix: Fix, site: Site) -> Covered:
-    worst_m = worst_rung_m(_known_accuracy_m(fix))
-    return Covered(site.area, fix.lon, fix.lat, worst_m, site.assurance)
+def _asked(fix: Fix, site: Site) -> Asked:
+    return Asked(site.area, site.assurance, fix.lon, fix.lat, _known_accuracy_m(fix))
 
 
 def _known_accuracy_m(fix: Fix) -> float:
@@ -273,13 +250,17 @@ def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     """
     fixes = [question.fix for question in questions]
     near = index.near(fixes, [PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix) for fix in fixes])
-    pairs = [(n, site) for n, site in near.evident if _admits(questions[n], site)]
+    pairs = [
+        (number, site)
+        for number, site in zip(near.numbers, near.evident, strict=True)
+        if _admits(questions[number], site)
+    ]
+    reasons = reasons_at([(fixes[number], site) for number, site in pairs])
     heard = _Heard()
-    reasons = reasons_at([(fixes[n], site) for n, site in pairs])
-    for (n, site), reason in zip(pairs, reasons, strict=True):
-        if reason is not Reason.OUTSIDE:
-            heard.take_in(n, site, reason if _is_open(questions[n], site) else None)
-    return [_answer(n, question, heard, near) for n, question in enumerate(questions)]
+    for (number, site), reason in zip(pairs, reasons, strict=True):
+        if reason is not _OUTSIDE:
+            heard.take_in(number, site, reason if _is_open(questions[number], site) else None)
+    return heard.answers(questions, near)
 
 
 class _Heard:
@@ -294,24 +275,34 @@ class _Heard:
 
     def take_in(self, number: int, site: Site, reason: Reason | None) -> None:
         """One site's reason, or none where it is closed."""
-        if reason is Reason.INSIDE:
+        if reason is _INSIDE:
             self.accepting.setdefault(number, []).append(site)
         elif reason is None:
             self.closed.add(number)
         else:
             self.near_boundary.add(number)
 
+    def answers(self, questions: Sequence[Question], near: NearSites) -> list[Verdict]:
+        """Acceptance first, then doubt, then the reasons to reject: what comes last is said."""
+        said = [_NO_SITE_NEAR] * len(questions)
+        for number in self.closed:
+            said[number] = _OUTSIDE_HOURS
+        for number, sites in near.above_cap.items():
+            is_said = number in self.accepting or number in self.near_boundary
+            if not is_said and _is_above_a_cap(questions[number], sites):
+                said[number] = _ACCURACY_TOO_LOW
+        for number in self.near_boundary:
+            said[number] = _NEAR_A_BOUNDARY
+        for number, accepting in self.accepting.items():
+            site = _likeliest(questions[number].fix, accepting)
+            said[number] = _verdict((_INSIDE, site))
+        return said
 
-def _answer(number: int, question: Question, heard: _Heard, near: NearSites) -> Verdict:
-    """Acceptance first, then doubt, then the reasons to reject."""
-    accepting = heard.accepting.get(number)
-    if accepting is not None:
-        return Verdict(Reason.INSIDE, _likeliest(question.fix, accepting))
-    if number in heard.near_boundary:
-        return Verdict(Reason.NEAR_BOUNDARY, None)
-    if number in near.above_cap and _is_above_a_cap(question, near.above_cap[number]):
-        return Verdict(Reason.ACCURACY_TOO_LOW, None)
-    return Verdict(Reason.OUTSIDE_HOURS if number in heard.closed else Reason.NO_SITE_NEAR, None)
+
+_NO_SITE_NEAR = Verdict(Reason.NO_SITE_NEAR, None)
+_OUTSIDE_HOURS = Verdict(Reason.OUTSIDE_HOURS, None)
+_ACCURACY_TOO_LOW = Verdict(Reason.ACCURACY_TOO_LOW, None)
+_NEAR_A_BOUNDARY = Verdict(Reason.NEAR_BOUNDARY, None)
 
 
 def _is_above_a_cap(question: Question, sites: Iterable[Iterable[Site]]) -> bool:
@@ -329,6 +320,6 @@ def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
     """The most probable site; of equals (a shop in a mall) the smallest; then the first."""
     if len(sites) == 1:
         return sites[0]
-    found = probabilities_of([_covered(fix, site) for site in sites])
-    by_preference = zip(found, sites, strict=True)
-    return min(by_preference, key=lambda each: (-each[0].share, each[1].area.size_m2()))[1]
+    shares = shares_of([_asked(fix, site) for site in sites])
+    by_preference = zip(shares, sites, strict=True)
+    return min(by_preference, key=lambda each: (-each[0], each[1].area.size_m2()))[1]
