@@ -267,9 +267,6 @@ class PolygonArea:
         return abs(to_fence_m - self.tolerance_m)
 
     def reaches(self, lon: float, lat: float, within_m: float) -> bool:
-        # the way to the centre crosses the edge before it comes to the inner disc
-        if self.discs.away_m(lon, lat) <= self.discs.inner_m + within_m:
-            return True
         point = self._point(lon, lat)
         if self.tolerance_m == 0.0:
             return self.edge.dwithin(point, within_m)
@@ -296,37 +293,40 @@ class PolygonArea:
 
 def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> Bools:
     """Whether each area covers its own place; fences without tolerance are asked all at once."""
-    bare = [i for i, a in enumerate(areas) if isinstance(a, PolygonArea) and a.tolerance_m == 0.0]
-    some: list[PolygonArea] = [areas[i] for i in bare]  # type: ignore[misc]
-    fences, middle = _array([a.fence for a in some]), np.array([a.scale[0] for a in some])
+    plain = [i for i, a in enumerate(areas) if isinstance(a, PolygonArea) and a.tolerance_m == 0.0]
+    some = _polygonal(areas, plain)
+    fences, middle = _array([area.fence for area in some]), np.array([a.scale[0] for a in some])
     found = np.zeros(len(areas), dtype=np.bool_)
-    found[bare] = shapely.intersects_xy(fences, _in_turn(lon[bare], middle), lat[bare])
-    if len(bare) < len(areas):
-        others = sorted(set(range(len(areas))).difference(bare))
-        found[others] = [areas[i].covers(lon[i].item(), lat[i].item()) for i in others]
+    found[plain] = shapely.intersects_xy(fences, _in_turn(lon[plain], middle), lat[plain])
+    for i in set(range(len(areas))).difference(plain):
+        found[i] = areas[i].covers(lon[i].item(), lat[i].item())
     return found
+
+
+def _polygonal(areas: Sequence[Area], numbers: Sequence[int]) -> list[PolygonArea]:
+    return [areas[i] for i in numbers]  # type: ignore[misc]
 
 
 def probabilities(areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats) -> Mass:
     """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
     exact = [i for i, area in enumerate(areas) if area.is_exact]
-    if len(exact) == len(areas):
-        return _masses(areas, lon, lat, sigmas_m)  # type: ignore[arg-type]
-    found = np.empty((3, len(areas)))
+    found = np.zeros((3, len(areas)))
     if exact:
-        some: list[PolygonArea] = [areas[i] for i in exact]  # type: ignore[misc]
-        found[:, exact] = _masses(some, lon[exact], lat[exact], sigmas_m[exact])
+        some = _polygonal(areas, exact)
+        outlines: list[Outline] = [area.outline for area in some]  # type: ignore[misc]
+        places = _in_planes(some, lon[exact], lat[exact])
+        found[:, exact] = masses(outlines, *places, sigmas_m[exact])
     for i, area in enumerate(areas):
         if not area.is_exact:
             found[:, i] = area.probability(lon[i].item(), lat[i].item(), sigmas_m[i].item())
     return Mass(*found)
 
 
-def _masses(areas: Sequence[PolygonArea], lon: Floats, lat: Floats, sigmas_m: Floats) -> Mass:
-    middle, lon_degree_m, lat_degree_m, _ = np.array([a.scale for a in areas]).T
-    east_m = (_in_turn(lon, middle) - middle) * lon_degree_m
-    outlines: list[Outline] = [a.outline for a in areas]  # type: ignore[misc]
-    return masses(outlines, east_m, lat * lat_degree_m, sigmas_m)
+def _in_planes(areas: Sequence[PolygonArea], lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    """How many metres east and north each place is, in the plane of its area."""
+    scales = np.array([area.scale for area in areas]).reshape(-1, 4)
+    middle, lon_degree_m, lat_degree_m, _ = scales.T
+    return (_in_turn(lon, middle) - middle) * lon_degree_m, lat * lat_degree_m
 
 
 def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:

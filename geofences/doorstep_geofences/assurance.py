@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .area import Area, covered, probabilities
-from .discs import ASSURED, BEYOND, NEAR, clear_and_size
+from .discs import ASSURED, BEYOND, NEAR, NOT_BEYOND, clear_and_size
 from .gaussian import (
     LADDER_M,
     PLAUSIBLE_ACCURACIES,
@@ -48,30 +48,30 @@ class Asked(NamedTuple):
         return self.worst_m / SIGMAS_PER_ACCURACY
 
 
-def standing(asked: Asked) -> int:
-    """What a fix is to an area, by its edge: one of `ASSURED`, `BEYOND` and `NEAR`.
+def standing(asked: Asked, seen: int) -> int:
+    """What a fix is to an area, by its edge, where a glance left that open.
 
     Covered: assured if that is probable enough. Not covered: beyond if it is out of reach.
     """
-    area, _, lon, lat, accuracy_m = asked
-    if area.covers(lon, lat):
+    if asked.area.covers(asked.lon, asked.lat):
         return ASSURED if _is_assured(asked) else NEAR
-    return NEAR if area.reaches(lon, lat, PLAUSIBLE_ACCURACIES * accuracy_m) else BEYOND
+    return NEAR if seen == NOT_BEYOND or _is_reached(asked) else BEYOND
 
 
-def standings(areas: Sequence[Area], assurances: Sequence[float], places: Places) -> Numbers:
+def standings(
+    areas: Sequence[Area], assurances: Sequence[float], places: Places, seen: Numbers
+) -> Numbers:
     """What `standing` says of each place and an area of its own."""
+    each = _each(areas, assurances, places)
     if len(areas) < FEW:
-        return np.array([standing(each) for each in _each(areas, assurances, places)])
-    found = np.full(len(areas), NEAR)
+        return np.array(list(map(standing, each, seen.tolist())))
     is_covered = covered(areas, places.lon, places.lat)
-    reaches_m = PLAUSIBLE_ACCURACIES * places.accuracy_m
-    for i in np.flatnonzero(~is_covered).tolist():
-        if not areas[i].reaches(places.lon[i].item(), places.lat[i].item(), reaches_m[i].item()):
+    found = np.full(len(areas), NEAR)
+    for i in np.flatnonzero(~is_covered & (seen != NOT_BEYOND)).tolist():
+        if not _is_reached(each[i]):
             found[i] = BEYOND
     inside = np.flatnonzero(is_covered)
-    within = [areas[i] for i in inside.tolist()]
-    is_assured = _are_assured(within, np.array(assurances)[inside], places.at(inside))
+    is_assured = _are_assured([each[i] for i in inside.tolist()], places.at(inside))
     found[inside[is_assured]] = ASSURED
     return found
 
@@ -79,6 +79,11 @@ def standings(areas: Sequence[Area], assurances: Sequence[float], places: Places
 def _each(areas: Sequence[Area], assurances: Sequence[float], places: Places) -> list[Asked]:
     numbers = (places.lon.tolist(), places.lat.tolist(), places.accuracy_m.tolist())
     return list(map(Asked, areas, assurances, *numbers))
+
+
+def _is_reached(asked: Asked) -> bool:
+    within_m = PLAUSIBLE_ACCURACIES * asked.accuracy_m
+    return asked.area.reaches(asked.lon, asked.lat, within_m)
 
 
 def _is_assured(asked: Asked) -> bool:
@@ -101,40 +106,33 @@ def _is_assured(asked: Asked) -> bool:
     return _passes(worst.share, assurance) and _passes_better_rungs(asked, worst.edge_m)
 
 
-def _are_assured(areas: Sequence[Area], assurances: Floats, places: Places) -> Bools:
+def _are_assured(asked: Sequence[Asked], places: Places) -> Bools:
     """As `_is_assured`, of each; outlines are asked all at once."""
-    found: Bools = np.zeros(len(areas), dtype=np.bool_)
-    if not areas:
+    found: Bools = np.zeros(len(asked), dtype=np.bool_)
+    if not asked:
         return found
-    clear, size_m = clear_and_size([area.discs for area in areas])
+    clear, size_m = clear_and_size([each.area.discs for each in asked])
     clear_m = clear * worst_rungs_m(places.accuracy_m)
-    is_exact = np.array([area.is_exact for area in areas])
+    is_exact = np.array([each.area.is_exact for each in asked])
     together = np.flatnonzero(is_exact & (clear_m <= size_m))
     if len(together) < FEW:
         is_exact[:] = False
     else:
-        some = [areas[i] for i in together.tolist()]
-        found[together] = _are_assured_together(
-            some, assurances[together], clear_m[together], places.at(together)
-        )
-    alone = np.flatnonzero(~is_exact).tolist()
-    if alone:
-        each = _each(areas, assurances.tolist(), places)
-        found[alone] = [_is_assured(each[i]) for i in alone]
+        some = [asked[i] for i in together.tolist()]
+        found[together] = _are_assured_together(some, clear_m[together], places.at(together))
+    for i in np.flatnonzero(~is_exact).tolist():
+        found[i] = _is_assured(asked[i])
     return found
 
 
-def _are_assured_together(
-    areas: Sequence[Area], assurances: Floats, clear_m: Floats, places: Places
-) -> Bools:
+def _are_assured_together(asked: Sequence[Asked], clear_m: Floats, places: Places) -> Bools:
     """As `_is_assured`, where the size says nothing. A glance at each costs more than it saves."""
     sigmas_m = worst_rungs_m(places.accuracy_m) / SIGMAS_PER_ACCURACY
-    worst = probabilities(areas, places.lon, places.lat, sigmas_m)
+    worst = probabilities([each.area for each in asked], places.lon, places.lat, sigmas_m)
+    assurances = np.array([each.assurance for each in asked])
     found: Bools = _are_passed(worst, assurances, clear_m)
-    in_doubt = np.flatnonzero(~found & _passes(worst.share, assurances)).tolist()
-    if in_doubt:
-        each = _each(areas, assurances.tolist(), places)
-        found[in_doubt] = [_passes_better_rungs(each[i], worst.edge_m[i].item()) for i in in_doubt]
+    for i in np.flatnonzero(~found & _passes(worst.share, assurances)).tolist():
+        found[i] = _passes_better_rungs(asked[i], worst.edge_m[i].item())
     return found
 
 

@@ -30,8 +30,8 @@ _SLACK_M = 0.001
 _ROW = Struct("8d")
 
 #: What a fix is to a shape: assured to be inside; so far that its accuracy cannot explain it; or
-#: near the boundary, on either side. At a glance it may be unclear.
-ASSURED, BEYOND, NEAR, UNCLEAR = range(4)
+#: near the boundary, on either side. At a glance it may be one of two, not beyond, or any.
+ASSURED, BEYOND, NEAR, NOT_BEYOND, UNCLEAR = range(5)
 
 
 class Radii(NamedTuple):
@@ -117,8 +117,9 @@ class Discs:
         reach_m = PLAUSIBLE_ACCURACIES * accuracy_m
         if away_m > outer_m + reach_m:
             return BEYOND
-        is_near = away_m <= inner_m + reach_m and clear * rung_m > size_m
-        return NEAR if is_near else UNCLEAR
+        if away_m > inner_m + reach_m:
+            return UNCLEAR
+        return NEAR if clear * rung_m > size_m else NOT_BEYOND
 
 
 def _assures(rims: Sequence[float], inner_m: float, away_m: float, rung_m: float) -> bool:
@@ -146,7 +147,8 @@ def glances(discs: Sequence[Discs], places: Places) -> Numbers:
     rim = np.array([each.rims[i] for each, i in zip(discs, radius, strict=True)])
     reach_m = PLAUSIBLE_ACCURACIES * places.accuracy_m
     found = np.full(len(discs), UNCLEAR)
-    found[(away_m <= inner_m + reach_m) & (clear * rung_m > size_m)] = NEAR
+    in_reach = away_m <= inner_m + reach_m
+    found[in_reach] = np.where(clear * rung_m > size_m, NEAR, NOT_BEYOND)[in_reach]
     found[away_m > outer_m + reach_m] = BEYOND
     found[away_m + rim * rung_m <= inner_m] = ASSURED
     return found

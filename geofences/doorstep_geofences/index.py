@@ -61,6 +61,7 @@ class SiteIndex:
 
     def _compose(self, settled: "_Sites", recent: "_Sites", outdated: frozenset[Hashable]) -> None:
         self._settled = settled
+        self._by_id = settled.by_id
         self._recent = recent
         #: Ids of the settled sites that are not in this set, or are as they were before.
         self._outdated = outdated
@@ -100,15 +101,15 @@ class SiteIndex:
 
     def get(self, site_id: Hashable) -> Site | None:
         """The site of that id."""
-        return self._sites_of(site_id).get(site_id)
+        if self._outdated and site_id in self._outdated:
+            return self._recent.by_id.get(site_id)
+        return self._by_id.get(site_id)
 
     def __getitem__(self, site_id: Hashable) -> Site:
-        return self._sites_of(site_id)[site_id]
-
-    def _sites_of(self, site_id: Hashable) -> dict[Hashable, Site]:
-        # hashing an id may cost as much as all else here: a UUID's is Python's work
-        is_recent = self._outdated and site_id in self._outdated
-        return (self._recent if is_recent else self._settled).by_id
+        # what can be spared is: hashing a UUID is Python's work
+        if self._outdated and site_id in self._outdated:
+            return self._recent.by_id[site_id]
+        return self._by_id[site_id]
 
     def near(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> NearSites:
         """The sites that the reach of each fix may touch.

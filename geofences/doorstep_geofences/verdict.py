@@ -16,7 +16,7 @@ import numpy as np
 
 from .assurance import FEW, Asked, shares_of, standing, standings
 from .clock import Freshness
-from .discs import UNCLEAR, glances
+from .discs import NOT_BEYOND, glances
 from .fix import Fix
 from .gaussian import PLAUSIBLE_ACCURACIES
 from .index import NearSites, SiteIndex
@@ -133,35 +133,36 @@ class Verdict(NamedTuple):
         return self.reason.outcome
 
 
-#: Many verdicts are made of pairs: this takes half the time that naming the fields does.
-_verdict: Callable[[tuple[Reason, Site | None]], Verdict] = partial(tuple.__new__, Verdict)
+Said = tuple[Reason, Site | None]
+#: A verdict of what is said: it takes half the time that naming the fields does.
+_verdict: Callable[[Said], Verdict] = partial(tuple.__new__, Verdict)
 
 
 def judge(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
     """Answer each question; KeyError if a claimed site is not in the index."""
-    verdicts: list[Verdict | None] = []
+    sites = [None if q.site_id is None else index[q.site_id] for q in questions]
+    asked = zip(questions, sites, strict=True)
+    widest_m = index.widest_cap_m
+    reasons = [
+        _reason_without_place(question, site, widest_m if site is None else site.max_accuracy_m)
+        for question, site in asked
+    ]
     claimed: list[int] = []
     claims: list[tuple[Fix, Site]] = []
     searched: list[int] = []
-    for number, question in enumerate(questions):
-        site = None if question.site_id is None else index[question.site_id]
-        cap_m = index.widest_cap_m if site is None else site.max_accuracy_m
-        reason = _reason_without_place(question, site, cap_m)
-        verdicts.append(None if reason is None else Verdict(reason, site))
-        if reason is None and site is None:
+    for number, site in enumerate(sites):
+        if reasons[number] is None and site is None:
             searched.append(number)
-        elif reason is None and site is not None:
+        elif reasons[number] is None and site is not None:
             claimed.append(number)
-            claims.append((question.fix, site))
-    if claims:
-        answers = zip(reasons_at(claims), [site for _, site in claims], strict=True)
-        for number, verdict in zip(claimed, map(_verdict, answers), strict=True):
-            verdicts[number] = verdict
+            claims.append((questions[number].fix, site))
+    for number, reason in zip(claimed, reasons_at(claims), strict=True):
+        reasons[number] = reason
     if searched:
         found = _searched([questions[number] for number in searched], index)
-        for number, verdict in zip(searched, found, strict=True):
-            verdicts[number] = verdict
-    return verdicts  # type: ignore[return-value]
+        for number, (reason, site) in zip(searched, found, strict=True):
+            reasons[number], sites[number] = reason, site
+    return list(map(_verdict, zip(reasons, sites, strict=True)))  # type: ignore[arg-type]
 
 
 def judge_cell(question: Question, max_accuracy_m: float) -> Verdict:
@@ -214,11 +215,11 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
     sites = [site for _, site in fixes]
     places = Places.of([fix for fix, _ in fixes])
     seen = glances([site.discs for site in sites], places)
-    unclear = np.flatnonzero(seen == UNCLEAR)
+    unclear = np.flatnonzero(seen >= NOT_BEYOND)
     if len(unclear):
         some = [sites[i] for i in unclear.tolist()]
         areas, assurances = [site.area for site in some], [site.assurance for site in some]
-        seen[unclear] = standings(areas, assurances, places.at(unclear))
+        seen[unclear] = standings(areas, assurances, places.at(unclear), seen[unclear])
     return [_REASONS[each] for each in seen.tolist()]
 
 
@@ -228,7 +229,7 @@ _REASONS = (_INSIDE, _OUTSIDE, _NEAR_BOUNDARY)
 
 def _reason_at(fix: Fix, site: Site) -> Reason:
     seen = site.discs.glance(fix.lon, fix.lat, _known_accuracy_m(fix))
-    return _REASONS[standing(_asked(fix, site)) if seen == UNCLEAR else seen]
+    return _REASONS[standing(_asked(fix, site), seen) if seen >= NOT_BEYOND else seen]
 
 
 def _asked(fix: Fix, site: Site) -> Asked:
@@ -240,7 +241,7 @@ def _known_accuracy_m(fix: Fix) -> float:
     return fix.accuracy_m
 
 
-def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Verdict]:
+def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Said]:
     """For each question the site that accepts, or why none does.
 
     A site whose cap is exceeded can at best make the answer uncertain: its box being within
@@ -282,27 +283,20 @@ class _Heard:
         else:
             self.near_boundary.add(number)
 
-    def answers(self, questions: Sequence[Question], near: NearSites) -> list[Verdict]:
+    def answers(self, questions: Sequence[Question], near: NearSites) -> list[Said]:
         """Acceptance first, then doubt, then the reasons to reject: what comes last is said."""
-        said = [_NO_SITE_NEAR] * len(questions)
+        said: list[Said] = [(Reason.NO_SITE_NEAR, None)] * len(questions)
         for number in self.closed:
-            said[number] = _OUTSIDE_HOURS
+            said[number] = (Reason.OUTSIDE_HOURS, None)
         for number, sites in near.above_cap.items():
             is_said = number in self.accepting or number in self.near_boundary
             if not is_said and _is_above_a_cap(questions[number], sites):
-                said[number] = _ACCURACY_TOO_LOW
+                said[number] = (Reason.ACCURACY_TOO_LOW, None)
         for number in self.near_boundary:
-            said[number] = _NEAR_A_BOUNDARY
+            said[number] = (_NEAR_BOUNDARY, None)
         for number, accepting in self.accepting.items():
-            site = _likeliest(questions[number].fix, accepting)
-            said[number] = _verdict((_INSIDE, site))
+            said[number] = (_INSIDE, _likeliest(questions[number].fix, accepting))
         return said
-
-
-_NO_SITE_NEAR = Verdict(Reason.NO_SITE_NEAR, None)
-_OUTSIDE_HOURS = Verdict(Reason.OUTSIDE_HOURS, None)
-_ACCURACY_TOO_LOW = Verdict(Reason.ACCURACY_TOO_LOW, None)
-_NEAR_A_BOUNDARY = Verdict(Reason.NEAR_BOUNDARY, None)
 
 
 def _is_above_a_cap(question: Question, sites: Iterable[Iterable[Site]]) -> bool:
