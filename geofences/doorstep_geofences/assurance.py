@@ -62,7 +62,7 @@ def standings(
     areas: Sequence[Area], assurances: Sequence[float], places: Places, seen: Numbers
 ) -> Numbers:
     """What `standing` says of each place and an area of its own."""
-    each = _each(areas, assurances, places)
+    each = list(map(Asked, areas, assurances, *places.numbers()))
     if len(areas) < FEW:
         return np.array(list(map(standing, each, seen.tolist())))
     is_covered = covered(areas, places.lon, places.lat)
@@ -74,11 +74,6 @@ def standings(
     is_assured = _are_assured([each[i] for i in inside.tolist()], places.at(inside))
     found[inside[is_assured]] = ASSURED
     return found
-
-
-def _each(areas: Sequence[Area], assurances: Sequence[float], places: Places) -> list[Asked]:
-    numbers = (places.lon.tolist(), places.lat.tolist(), places.accuracy_m.tolist())
-    return list(map(Asked, areas, assurances, *numbers))
 
 
 def _is_reached(asked: Asked) -> bool:

@@ -116,10 +116,14 @@ class SiteIndex:
 
         None that it touches is missing; some may be farther.
         """
+        return self.near_places(Places.of(fixes), np.array(reach_m, dtype=np.float64))
+
+    def near_places(self, places: Places, reach_m: Floats) -> NearSites:
+        """As `near`."""
         near = NearSites()
-        self._settled.put_near(near, fixes, reach_m, self._outdated)
+        self._settled.put_near(near, places, reach_m, self._outdated)
         if len(self._recent):
-            self._recent.put_near(near, fixes, reach_m, frozenset())
+            self._recent.put_near(near, places, reach_m, frozenset())
         return near
 
 
@@ -160,14 +164,13 @@ class _Sites:
     def put_near(
         self,
         near: NearSites,
-        fixes: Sequence[Fix],
-        reach_m: Sequence[float],
+        places: Places,
+        reach_m: Floats,
         outdated: frozenset[Hashable],
     ) -> None:
         """Put the sites whose boxes the reach of each fix touches with the others near it."""
         if not self._sites:
             return
-        places = Places.of(fixes)
         numbers, found = self._touching(places, reach_m)
         evident = self._caps_m[found] >= places.accuracy_m[numbers]
         if not evident.all():
@@ -188,13 +191,13 @@ class _Sites:
             kept = (site for site in theirs if site.site_id not in outdated)
             near.above_cap.setdefault(number, []).append(kept)
 
-    def _touching(self, places: Places, reach_m: Sequence[float]) -> tuple[Numbers, Numbers]:
+    def _touching(self, places: Places, reach_m: Floats) -> tuple[Numbers, Numbers]:
         """Numbers of fixes and, beside them, of sites near them; in order, each pair once."""
         tree, owners, shortest_lon_degree_m = self._boxes
         once = len(owners) == len(self._sites)
         if len(places) == 1 and once:
             # without arrays, which cost more than they save
-            [lon], [lat], [reach] = places.lon.tolist(), places.lat.tolist(), reach_m
+            [lon], [lat], [reach] = places.lon.tolist(), places.lat.tolist(), reach_m.tolist()
             east, north = reach / shortest_lon_degree_m, reach / SHORTEST_LAT_DEGREE_M
             if lon - east >= -180.0 and lon + east <= 180.0:
                 box = shapely.box(lon - east, lat - north, lon + east, lat + north)

@@ -39,3 +39,7 @@ class Places:
     def at(self, numbers: Numbers) -> Self:
         """Some of them, or the same several times."""
         return type(self)(self.lon[numbers], self.lat[numbers], self.accuracy_m[numbers])
+
+    def numbers(self) -> tuple[list[float], list[float], list[float]]:
+        """Longitudes, latitudes and accuracies, out of their arrays."""
+        return self.lon.tolist(), self.lat.tolist(), self.accuracy_m.tolist()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -211,9 +211,14 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
     A glance at the discs of the site is enough for most; where it is not, the edge decides.
     """
     if len(fixes) < FEW:
-        return [_reason_at(fix, site) for fix, site in fixes]
-    sites = [site for _, site in fixes]
-    places = Places.of([fix for fix, _ in fixes])
+        return [_reason_at(s, fix.lon, fix.lat, _known_accuracy_m(fix)) for fix, s in fixes]
+    return _reasons_at([site for _, site in fixes], Places.of([fix for fix, _ in fixes]))
+
+
+def _reasons_at(sites: Sequence[Site], places: Places) -> list[Reason]:
+    """The same of each place and a site of its own."""
+    if len(sites) < FEW:
+        return list(map(_reason_at, sites, *places.numbers()))
     seen = glances([site.discs for site in sites], places)
     unclear = np.flatnonzero(seen >= NOT_BEYOND)
     if len(unclear):
@@ -227,13 +232,11 @@ def reasons_at(fixes: Sequence[tuple[Fix, Site]]) -> list[Reason]:
 _REASONS = (_INSIDE, _OUTSIDE, _NEAR_BOUNDARY)
 
 
-def _reason_at(fix: Fix, site: Site) -> Reason:
-    seen = site.discs.glance(fix.lon, fix.lat, _known_accuracy_m(fix))
-    return _REASONS[standing(_asked(fix, site), seen) if seen >= NOT_BEYOND else seen]
-
-
-def _asked(fix: Fix, site: Site) -> Asked:
-    return Asked(site.area, site.assurance, fix.lon, fix.lat, _known_accuracy_m(fix))
+def _reason_at(site: Site, lon: float, lat: float, accuracy_m: float) -> Reason:
+    seen = site.discs.glance(lon, lat, accuracy_m)
+    if seen >= NOT_BEYOND:
+        seen = standing(Asked(site.area, site.assurance, lon, lat, accuracy_m), seen)
+    return _REASONS[seen]
 
 
 def _known_accuracy_m(fix: Fix) -> float:
@@ -249,18 +252,19 @@ def _searched(questions: Sequence[Question], index: SiteIndex) -> list[Said]:
     that is too far to be meant is left out even then: the tenant's other sites, however far and
     strict, change nothing.
     """
-    fixes = [question.fix for question in questions]
-    near = index.near(fixes, [PLAUSIBLE_ACCURACIES * _known_accuracy_m(fix) for fix in fixes])
-    pairs = [
-        (number, site)
-        for number, site in zip(near.numbers, near.evident, strict=True)
-        if _admits(questions[number], site)
-    ]
-    reasons = reasons_at([(fixes[number], site) for number, site in pairs])
+    places = Places.of([question.fix for question in questions])
+    near = index.near_places(places, PLAUSIBLE_ACCURACIES * places.accuracy_m)
+    numbers, sites = near.numbers, near.evident
+    if any(question.admits is not None for question in questions):
+        pairs = zip(numbers, sites, strict=True)
+        admitted = [_admits(questions[number], site) for number, site in pairs]
+        numbers, sites = list(compress(numbers, admitted)), list(compress(sites, admitted))
+    reasons = _reasons_at(sites, places.at(np.array(numbers, dtype=np.intp)))
     heard = _Heard()
-    for (number, site), reason in zip(pairs, reasons, strict=True):
+    for number, site, reason in zip(numbers, sites, reasons, strict=True):
         if reason is not _OUTSIDE:
-            heard.take_in(number, site, reason if _is_open(questions[number], site) else None)
+            is_open = site.hours is None or _is_open(questions[number], site)
+            heard.take_in(number, site, reason if is_open else None)
     return heard.answers(questions, near)
 
 
@@ -277,7 +281,10 @@ class _Heard:
     def take_in(self, number: int, site: Site, reason: Reason | None) -> None:
         """One site's reason, or none where it is closed."""
         if reason is _INSIDE:
-            self.accepting.setdefault(number, []).append(site)
+            if number in self.accepting:
+                self.accepting[number].append(site)
+            else:
+                self.accepting[number] = [site]
         elif reason is None:
             self.closed.add(number)
         else:
@@ -295,7 +302,8 @@ class _Heard:
         for number in self.near_boundary:
             said[number] = (_NEAR_BOUNDARY, None)
         for number, accepting in self.accepting.items():
-            said[number] = (_INSIDE, _likeliest(questions[number].fix, accepting))
+            alone = accepting[0] if len(accepting) == 1 else None
+            said[number] = (_INSIDE, alone or _likeliest(questions[number].fix, accepting))
         return said
 
 
@@ -312,8 +320,7 @@ def _admits(question: Question, site: Site) -> bool:
 
 def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
     """The most probable site; of equals (a shop in a mall) the smallest; then the first."""
-    if len(sites) == 1:
-        return sites[0]
-    shares = shares_of([_asked(fix, site) for site in sites])
+    place = fix.lon, fix.lat, _known_accuracy_m(fix)
+    shares = shares_of([Asked(site.area, site.assurance, *place) for site in sites])
     by_preference = zip(shares, sites, strict=True)
     return min(by_preference, key=lambda each: (-each[0], each[1].area.size_m2()))[1]
