@@ -110,12 +110,12 @@ def _are_assured(asked: Sequence[Asked], places: Places) -> Bools:
     clear_m = clear * worst_rungs_m(places.accuracy_m)
     is_exact = np.array([each.area.is_exact for each in asked])
     together = np.flatnonzero(is_exact & (clear_m <= size_m))
-    if len(together) < FEW:
-        is_exact[:] = False
-    else:
+    alone = np.arange(len(asked))
+    if len(together) >= FEW:
+        alone = np.flatnonzero(~is_exact)
         some = [asked[i] for i in together.tolist()]
         found[together] = _are_assured_together(some, clear_m[together], places.at(together))
-    for i in np.flatnonzero(~is_exact).tolist():
+    for i in alone.tolist():
         found[i] = _is_assured(asked[i])
     return found
 
