@@ -30,14 +30,13 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from .bounds import Bounds
-from .discs import Discs, inner_and_outer
-from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR, rims
+from .discs import Discs, Needed, Radii, inner_and_outer
+from .gaussian import FARTHEST_NODE, NODES, NODES_ERROR, accuracies_to_clear, rims
 from .geofence import Geofence
 from .outline import IN_VIEW_M, MASS_ERROR, Mass, Outline, masses
+from .places import Bools, Floats
 from .plane import Plane
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Shapes = npt.NDArray[np.object_]
 
 
@@ -110,8 +109,8 @@ class Disc:
         self._lon, self._lat = center
         self._radius_m = radius_m
         self._plane = Plane.at(self._lat)
-        size_m2, enough = SCALE_SLACK * self.size_m2(), rims(assurance, NODES_ERROR)
-        self.discs = Discs(center, self._plane, radius_m, radius_m, size_m2, enough)
+        radii = Radii(radius_m, radius_m, _radius_m(SCALE_SLACK * self.size_m2()))
+        self.discs = Discs(center, self._plane, radii, _needed(assurance, NODES_ERROR))
         self.is_exact = False
 
     def covers(self, lon: float, lat: float) -> bool:
@@ -207,9 +206,10 @@ class PolygonArea:
         east_m, north_m, inner_m, outer_m = inner_and_outer(flat)
         plane = self._plane
         center = self._mid_lon + east_m / plane.lon_degree_m, north_m / plane.lat_degree_m
-        reaching = inner_m + self.tolerance_m, outer_m + self.tolerance_m
-        enough = rims(assurance, MASS_ERROR if self.is_exact else NODES_ERROR)
-        return Discs(center, plane, *reaching, SCALE_SLACK * self._size_m2, enough)
+        size_m = _radius_m(SCALE_SLACK * self._size_m2)
+        radii = Radii(inner_m + self.tolerance_m, outer_m + self.tolerance_m, size_m)
+        error = MASS_ERROR if self.is_exact else NODES_ERROR
+        return Discs(center, plane, radii, _needed(assurance, error))
 
     def _prepare(self) -> None:
         """Build GEOS's indexes now: it builds them at the first question, without a lock."""
@@ -267,9 +267,6 @@ class PolygonArea:
         return abs(to_fence_m - self.tolerance_m)
 
     def reaches(self, lon: float, lat: float, within_m: float) -> bool:
-        # the way to the centre crosses the edge before it comes to the inner disc
-        if self.discs.away_m(lon, lat) <= self.discs.inner_m + within_m:
-            return True
         point = self._point(lon, lat)
         if self.tolerance_m == 0.0:
             return self.edge.dwithin(point, within_m)
@@ -294,30 +291,42 @@ class PolygonArea:
         return (positions - (self._mid_lon, 0.0)) * scale
 
 
-def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> list[bool]:
+def covered(areas: Sequence[Area], lon: Floats, lat: Floats) -> Bools:
     """Whether each area covers its own place; fences without tolerance are asked all at once."""
-    bare = [i for i, a in enumerate(areas) if isinstance(a, PolygonArea) and a.tolerance_m == 0.0]
-    some: list[PolygonArea] = [areas[i] for i in bare]  # type: ignore[misc]
-    fences, middle = _array([a.fence for a in some]), np.array([a.scale[0] for a in some])
-    inside: Bools = shapely.intersects_xy(fences, _in_turn(lon[bare], middle), lat[bare])
-    found = dict(zip(bare, inside.tolist(), strict=True))
-    each = enumerate(zip(areas, lon.tolist(), lat.tolist(), strict=True))
-    return [found[i] if i in found else area.covers(*place) for i, (area, *place) in each]
+    plain = [i for i, a in enumerate(areas) if isinstance(a, PolygonArea) and a.tolerance_m == 0.0]
+    some = _polygonal(areas, plain)
+    fences, middle = _array([area.fence for area in some]), np.array([a.scale[0] for a in some])
+    found = np.zeros(len(areas), dtype=np.bool_)
+    found[plain] = shapely.intersects_xy(fences, _in_turn(lon[plain], middle), lat[plain])
+    for i in set(range(len(areas))).difference(plain):
+        found[i] = areas[i].covers(lon[i].item(), lat[i].item())
+    return found
 
 
-def probabilities(areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats) -> list[Mass]:
+def _polygonal(areas: Sequence[Area], numbers: Sequence[int]) -> list[PolygonArea]:
+    return [areas[i] for i in numbers]  # type: ignore[misc]
+
+
+def probabilities(areas: Sequence[Area], lon: Floats, lat: Floats, sigmas_m: Floats) -> Mass:
     """Each area's `probability`, of its own place and σ; outlines are asked all at once."""
     exact = [i for i, area in enumerate(areas) if area.is_exact]
-    some: list[PolygonArea] = [areas[i] for i in exact]  # type: ignore[misc]
-    found: dict[int, Mass] = {}
-    if some:
-        middle, lon_degree_m, lat_degree_m, _ = np.array([a.scale for a in some]).T
-        east_m = (_in_turn(lon[exact], middle) - middle) * lon_degree_m
-        outlines: list[Outline] = [a.outline for a in some]  # type: ignore[misc]
-        answers = masses(outlines, east_m, lat[exact] * lat_degree_m, sigmas_m[exact])
-        found = dict(zip(exact, map(Mass, *(each.tolist() for each in answers)), strict=True))
-    each = enumerate(zip(areas, lon.tolist(), lat.tolist(), sigmas_m.tolist(), strict=True))
-    return [found[i] if i in found else area.probability(*at) for i, (area, *at) in each]
+    found = np.zeros((3, len(areas)))
+    if exact:
+        some = _polygonal(areas, exact)
+        outlines: list[Outline] = [area.outline for area in some]  # type: ignore[misc]
+        places = _in_planes(some, lon[exact], lat[exact])
+        found[:, exact] = masses(outlines, *places, sigmas_m[exact])
+    for i, area in enumerate(areas):
+        if not area.is_exact:
+            found[:, i] = area.probability(lon[i].item(), lat[i].item(), sigmas_m[i].item())
+    return Mass(*found)
+
+
+def _in_planes(areas: Sequence[PolygonArea], lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    """How many metres east and north each place is, in the plane of its area."""
+    scales = np.array([area.scale for area in areas]).reshape(-1, 4)
+    middle, lon_degree_m, lat_degree_m, _ = scales.T
+    return (_in_turn(lon, middle) - middle) * lon_degree_m, lat * lat_degree_m
 
 
 def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:
@@ -325,6 +334,16 @@ def _nodes(lat: float, sigmas_m: Floats) -> tuple[Floats, Floats]:
     plane = Plane.at(lat)
     east, north = sigmas_m[:, np.newaxis, np.newaxis].swapaxes(0, 1) * NODES[:, np.newaxis]
     return east / plane.lon_degree_m, north / plane.lat_degree_m
+
+
+def _radius_m(size_m2: float) -> float:
+    """Of the disc of that area."""
+    return math.sqrt(size_m2 / math.pi)
+
+
+def _needed(assurance: float, error: float) -> Needed:
+    """What assures a fix where probabilities may be wrong by that error."""
+    return Needed(accuracies_to_clear(assurance), rims(assurance, error))
 
 
 def _clear_m(sigma_m: float, share: float) -> float:

@@ -7,6 +7,7 @@ is how Android defines it). For a circular Gaussian the probability within r is
 """
 
 import math
+from bisect import bisect_left
 from functools import cache, lru_cache
 
 import numpy as np
@@ -20,6 +21,18 @@ PLAUSIBLE_ACCURACIES = 2.01
 #: better. So a worse accuracy must pass all that a better one passes, and can never help.
 LADDER_M: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(69))
 
+
+def worst_rung_m(accuracy_m: float) -> float:
+    """The first rung of the ladder that is not better than an accuracy."""
+    return LADDER_M[bisect_left(LADDER_M, accuracy_m)]
+
+
+def worst_rungs_m(accuracies_m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """As `worst_rung_m`, of many."""
+    return _RUNGS_M.take(np.searchsorted(_RUNGS_M, accuracies_m))
+
+
+_RUNGS_M = np.array(LADDER_M)
 _GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 
 

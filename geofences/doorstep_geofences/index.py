@@ -6,12 +6,11 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
-from .area import Floats
 from .bounds import boxes, poleward_lats
 from .fix import Fix
+from .places import Floats, Numbers, Places
 from .plane import NEARLY_90, SHORTEST_LAT_DEGREE_M, Plane
 from .site import Site
 
@@ -26,9 +25,6 @@ VERTEX_BYTES = 150
 #: Boxes and areas are rounded apart from each other: by less than this, in degrees.
 _SLACK = np.array([-1e-9, -1e-9, 1e-9, 1e-9])
 
-Numbers = npt.NDArray[np.intp]
-
-
 #: No two places on Earth are so far apart; keeps absurd accuracies finite.
 _EVERYWHERE_M = 1e9
 
@@ -36,17 +32,19 @@ _EVERYWHERE_M = 1e9
 class NearSites:
     """The sites near fixes, each with the number of its fix."""
 
-    __slots__ = ("above_cap", "evident")
+    __slots__ = ("above_cap", "evident", "numbers")
 
     def __init__(self) -> None:
         #: Those to which the fix is evidence; of each fix in the index's order.
-        self.evident: list[tuple[int, Site]] = []
+        self.evident: list[Site] = []
+        #: Beside each of them, the number of its fix.
+        self.numbers: list[int] = []
         #: Those whose cap its accuracy exceeds: none of them can accept it. To be read once.
         self.above_cap: dict[int, list[Iterator[Site]]] = {}
 
     def sites(self) -> Iterator[Site]:
         """All of them, of whichever fix."""
-        yield from (site for _, site in self.evident)
+        yield from self.evident
         for theirs in self.above_cap.values():
             yield from chain.from_iterable(theirs)
 
@@ -63,6 +61,7 @@ class SiteIndex:
 
     def _compose(self, settled: "_Sites", recent: "_Sites", outdated: frozenset[Hashable]) -> None:
         self._settled = settled
+        self._by_id = settled.by_id
         self._recent = recent
         #: Ids of the settled sites that are not in this set, or are as they were before.
         self._outdated = outdated
@@ -102,23 +101,29 @@ class SiteIndex:
 
     def get(self, site_id: Hashable) -> Site | None:
         """The site of that id."""
-        if site_id in self._outdated:
+        if self._outdated and site_id in self._outdated:
             return self._recent.by_id.get(site_id)
-        return self._settled.by_id.get(site_id)
+        return self._by_id.get(site_id)
 
     def __getitem__(self, site_id: Hashable) -> Site:
-        sites = self._recent if site_id in self._outdated else self._settled
-        return sites.by_id[site_id]
+        # what can be spared is: hashing a UUID is Python's work
+        if self._outdated and site_id in self._outdated:
+            return self._recent.by_id[site_id]
+        return self._by_id[site_id]
 
     def near(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> NearSites:
         """The sites that the reach of each fix may touch.
 
         None that it touches is missing; some may be farther.
         """
+        return self.near_places(Places.of(fixes), np.array(reach_m, dtype=np.float64))
+
+    def near_places(self, places: Places, reach_m: Floats) -> NearSites:
+        """As `near`."""
         near = NearSites()
-        self._settled.put_near(near, fixes, reach_m, self._outdated)
+        self._settled.put_near(near, places, reach_m, self._outdated)
         if len(self._recent):
-            self._recent.put_near(near, fixes, reach_m, frozenset())
+            self._recent.put_near(near, places, reach_m, frozenset())
         return near
 
 
@@ -159,24 +164,24 @@ class _Sites:
     def put_near(
         self,
         near: NearSites,
-        fixes: Sequence[Fix],
-        reach_m: Sequence[float],
+        places: Places,
+        reach_m: Floats,
         outdated: frozenset[Hashable],
     ) -> None:
         """Put the sites whose boxes the reach of each fix touches with the others near it."""
         if not self._sites:
             return
-        numbers, found = self._touching(fixes, reach_m)
-        accuracies_m = np.array([fix.accuracy_m or math.inf for fix in fixes])
-        evident = self._caps_m[found] >= accuracies_m[numbers]
+        numbers, found = self._touching(places, reach_m)
+        evident = self._caps_m[found] >= places.accuracy_m[numbers]
         if not evident.all():
             self._put_above(near, numbers[~evident], found[~evident], outdated)
             numbers, found = numbers[evident], found[evident]
-        sites = map(self._sites.__getitem__, found.tolist())
-        pairs = list(zip(numbers.tolist(), sites, strict=True))
+        sites = [self._sites[i] for i in found.tolist()]
         if outdated:
-            pairs = [pair for pair in pairs if pair[1].site_id not in outdated]
-        near.evident += pairs
+            kept = [i for i, site in enumerate(sites) if site.site_id not in outdated]
+            numbers, sites = numbers[kept], [sites[i] for i in kept]
+        near.evident += sites
+        near.numbers += numbers.tolist()
 
     def _put_above(
         self, near: NearSites, numbers: Numbers, found: Numbers, outdated: frozenset[Hashable]
@@ -186,21 +191,21 @@ class _Sites:
             kept = (site for site in theirs if site.site_id not in outdated)
             near.above_cap.setdefault(number, []).append(kept)
 
-    def _touching(self, fixes: Sequence[Fix], reach_m: Sequence[float]) -> tuple[Numbers, Numbers]:
+    def _touching(self, places: Places, reach_m: Floats) -> tuple[Numbers, Numbers]:
         """Numbers of fixes and, beside them, of sites near them; in order, each pair once."""
         tree, owners, shortest_lon_degree_m = self._boxes
         once = len(owners) == len(self._sites)
-        if len(fixes) == 1 and once:
+        if len(places) == 1 and once:
             # without arrays, which cost more than they save
-            [fix], [reach] = fixes, reach_m
+            [lon], [lat], [reach] = places.lon.tolist(), places.lat.tolist(), reach_m.tolist()
             east, north = reach / shortest_lon_degree_m, reach / SHORTEST_LAT_DEGREE_M
-            if fix.lon - east >= -180.0 and fix.lon + east <= 180.0:
-                box = (fix.lon - east, fix.lat - north, fix.lon + east, fix.lat + north)
-                found = np.sort(tree.query(shapely.box(*box)))
+            if lon - east >= -180.0 and lon + east <= 180.0:
+                box = shapely.box(lon - east, lat - north, lon + east, lat + north)
+                found = np.sort(tree.query(box))
                 return np.zeros_like(found), found
-        lon, lat = np.array([(fix.lon, fix.lat) for fix in fixes]).T
         reaches_m = np.minimum(reach_m, _EVERYWHERE_M)
         easts, norths = reaches_m / shortest_lon_degree_m, reaches_m / SHORTEST_LAT_DEGREE_M
+        lon, lat = places.lon, places.lat
         reaches = np.stack([lon - easts, lat - norths, lon + easts, lat + norths])
         if once and reaches[0].min() >= -180.0 and reaches[2].max() <= 180.0:
             numbers, found = tree.query(shapely.box(*reaches))

@@ -129,17 +129,18 @@ class Mass(NamedTuple):
 
 def masses(outlines: Sequence[Outline], east_m: Floats, north_m: Floats, sigmas_m: Floats) -> Mass:
     """The mass in each outline, of its own place and σ."""
-    counts = np.array([len(outline) for outline in outlines])
+    counts = np.array([outline.sights.shape[2] for outline in outlines])
     starts = np.cumsum(counts) - counts
     sights = np.concatenate([outline.sights for outline in outlines], axis=2)
-    east_m, north_m, sigma_m = np.repeat([east_m, north_m, sigmas_m], counts, axis=1)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    east_m, north_m, sigma_m = east_m[owners], north_m[owners], sigmas_m[owners]
     seen = _seen(sights, east_m, north_m)
     distances = _distances(seen)
     upon = distances < IN_VIEW_M
     if upon.any():
         # as in `seen_m`
         steps_m = np.add.reduceat(2.0 * IN_VIEW_M * upon * sights[:2, 0], starts, axis=1)
-        east_step_m, north_step_m = np.repeat(steps_m, counts, axis=1)
+        east_step_m, north_step_m = steps_m[:, owners]
         seen = _seen(sights, east_m + east_step_m, north_m + north_step_m)
         distances = _distances(seen)
     hidden = _hidden(seen / sigma_m)

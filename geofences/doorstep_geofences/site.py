@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 
 from .area import Area, area_of
 from .bounds import Bounds
+from .discs import Discs
 from .geofence import Geofence
 from .hours import OpeningHours
 
@@ -39,6 +40,8 @@ class Site:
     #: Since which version of the whole set of sites it is as it is.
     since: int = 0
     _area: Area | None = field(default=None, init=False, repr=False)
+    #: The area's, kept here as well: most fixes are judged by them, without a look at the area.
+    _discs: Discs | None = field(default=None, init=False, repr=False)
     _bounds: Bounds | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,14 @@ class Site:
             object.__setattr__(self, "_area", area)
         assert self._area is not None
         return self._area
+
+    @property
+    def discs(self) -> Discs:
+        """What says of most places how they stand to the area."""
+        if self._discs is None:
+            object.__setattr__(self, "_discs", self.area.discs)
+        assert self._discs is not None
+        return self._discs
 
     @property
     def bounds(self) -> Bounds:

@@ -3,7 +3,9 @@
 Bare Shapely is what one would write by hand: a dict or an STRtree, `covers`, and whether the
 edge is within the fix's reach, on prepared geometries; it knows no accuracy, no tolerance and
 no reasons. Both answer the same questions, in turns, in one process; what counts are the
-ratios.
+ratios. So do all sizes: a shared core may be twice as fast a minute later, and what one size costs
+beside another would be that. How much must grow is told by a look-up: of a site by its id, in a
+dict, and of one field of it, which costs as much as memory does that nobody looked at lately.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -153,41 +156,77 @@ def _question(site: Site, rng: random.Random, *, claimed: bool) -> Question:
     return Question(fix=fix, site_id=site.site_id if claimed else None)
 
 
-def _timed(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """So many fences in both hands, and what is asked of them."""
+
+    index: SiteIndex
+    bare: Bare
+    claims: Sequence[Question]
+    searches: Sequence[Question]
+
+    def works(self) -> dict[str, tuple[Work, Work]]:
+        """What is timed: all questions, ours and bare."""
+        bare, claims, searches = self.bare, self.claims, self.searches
+        sites = {site.site_id: site for site in self.index}
+        return {
+            "look-up": (
+                lambda: [self.index[q.site_id].version for q in claims],
+                lambda: [sites[q.site_id].version for q in claims],
+            ),
+            "claimed single": (self._single(claims), lambda: [bare.one(q) for q in claims]),
+            f"claimed batch of {BATCH}": (
+                self._batched(claims),
+                lambda: [bare.many(batch) for batch in _batches(claims)],
+            ),
+            "searched single": (
+                self._single(searches),
+                lambda: [bare.search_one(q) for q in searches],
+            ),
+            f"searched batch of {BATCH}": (
+                self._batched(searches),
+                lambda: [bare.search_many(batch) for batch in _batches(searches)],
+            ),
+        }
+
+    def _single(self, questions: Sequence[Question]) -> Work:
+        return lambda: [judge([q], self.index) for q in questions]
+
+    def _batched(self, questions: Sequence[Question]) -> Work:
+        return lambda: [judge(batch, self.index) for batch in _batches(questions)]
 
 
 def _batches(questions: Sequence[Question]) -> list[Sequence[Question]]:
     return [questions[i : i + BATCH] for i in range(0, len(questions), BATCH)]
 
 
+def _timed(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def compared(
-    index: SiteIndex, bare: Bare, questions: list[Question], rounds: int
-) -> dict[str, list[tuple[float, float]]]:
-    """Microseconds a fix, ours and bare, in turns."""
-    batches = _batches(questions)
-    claimed = questions[0].site_id is not None
-    bare_one = bare.one if claimed else bare.search_one
-    bare_many = bare.many if claimed else bare.search_many
-    works: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "single": (
-            lambda: [judge([q], index) for q in questions],
-            lambda: [bare_one(q) for q in questions],
-        ),
-        f"batch of {BATCH}": (
-            lambda: [judge(batch, index) for batch in batches],
-            lambda: [bare_many(batch) for batch in batches],
-        ),
-    }
-    scale = 1e6 / len(questions)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for name, (ours, theirs) in works.items():
-        ours()
-        theirs()
-        found[name] = [(_timed(ours) * scale, _timed(theirs) * scale) for _ in range(rounds)]
+    subjects: Sequence[Subject], rounds: int
+) -> dict[str, list[list[tuple[float, float]]]]:
+    """Microseconds a fix, ours and bare: of each work, for each size, one pair a round."""
+    works = [subject.works() for subject in subjects]
+    found: dict[str, list[list[tuple[float, float]]]] = {}
+    for name in works[0]:
+        pairs = [each[name] for each in works]
+        for work in (work for pair in pairs for work in pair):
+            work()
+        turns = [[_in_turn(pair) for pair in pairs] for _ in range(rounds)]
+        found[name] = [list(of_size) for of_size in zip(*turns, strict=True)]
     return found
+
+
+def _in_turn(pair: tuple[Work, Work]) -> tuple[float, float]:
+    ours, theirs = (_timed(work) * 1e6 / QUESTIONS for work in pair)
+    return ours, theirs
 
 
 def _rss_mb() -> float:
@@ -204,32 +243,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    costs: dict[str, list[float]] = {}
-    for size in options.sizes:
-        rng = random.Random(options.seed)
-        given = options.fences
-        fences = list(given_fences(given, size) if given else drawn_fences(size, rng))
-        before_mb, started = _rss_mb(), time.process_time()
-        sites = [Site(site_id=i, version=1, geofence=f) for i, f in enumerate(fences)]
-        index = SiteIndex(sites)
-        took_s, grown_mb = time.process_time() - started, _rss_mb() - before_mb
-        print(f"{size:,} fences: in order in {took_s:.2f} s, {grown_mb:.0f} MB beside the shapes")
-        bare = Bare(sites)
-        for kind in ("claimed", "searched"):
-            questions = asked(sites, rng, claimed=kind == "claimed")
-            for name, pairs in compared(index, bare, questions, options.rounds).items():
-                _tell(f"{kind} {name}", pairs, costs)
-        print(f"  judging these made {_rss_mb() - before_mb - grown_mb:.0f} MB of what it asks")
-    for name, growing in costs.items():
-        print(f"{name}: grew by {growing[-1] / growing[0]:.2f}")
+    subjects = [_subject(options.fences, size, options.seed) for size in options.sizes]
+    for name, found in compared(subjects, options.rounds).items():
+        print(name)
+        for size, pairs in zip(options.sizes, found, strict=True):
+            _tell(size, pairs)
+        ours, theirs = _growths(found)
+        print(f"  grew by {ours:.2f}, bare by {theirs:.2f}")
 
 
-def _tell(name: str, pairs: list[tuple[float, float]], costs: dict[str, list[float]]) -> None:
-    ours = statistics.median(mine for mine, _ in pairs)
-    theirs = statistics.median(bare for _, bare in pairs)
+def _subject(given: Path | None, size: int, seed: int) -> Subject:
+    rng = random.Random(seed)
+    fences = list(given_fences(given, size) if given else drawn_fences(size, rng))
+    before_mb, started = _rss_mb(), time.process_time()
+    sites = [Site(site_id=i, version=1, geofence=f) for i, f in enumerate(fences)]
+    index = SiteIndex(sites)
+    took_s, grown_mb = time.process_time() - started, _rss_mb() - before_mb
+    print(f"{size:,} fences: in order in {took_s:.2f} s, {grown_mb:.0f} MB beside the shapes")
+    claims, searches = asked(sites, rng, claimed=True), asked(sites, rng, claimed=False)
+    before_mb = _rss_mb()
+    judge([*claims, *searches], index)
+    print(f"  judging made {_rss_mb() - before_mb:.0f} MB of what is asked there")
+    return Subject(index=index, bare=Bare(sites), claims=claims, searches=searches)
+
+
+def _tell(size: int, pairs: Sequence[tuple[float, float]]) -> None:
+    ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
     ratio = statistics.median(mine / bare for mine, bare in pairs)
-    costs.setdefault(name, []).append(ours)
-    print(f"  {name:21} ours {ours:7.2f} µs  bare {theirs:7.2f} µs  ratio {ratio:.2f}")
+    print(f"  {size:7,} ours {ours:7.2f} µs  bare {theirs:7.2f} µs  ratio {ratio:.2f}")
+
+
+def _growths(found: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float]:
+    """From the first size to the last, ours and bare: what each round said, in the middle."""
+    turns = list(zip(found[0], found[-1], strict=True))
+    ours = statistics.median(last[0] / first[0] for first, last in turns)
+    theirs = statistics.median(last[1] / first[1] for first, last in turns)
+    return ours, theirs
 
 
 if __name__ == "__main__":
