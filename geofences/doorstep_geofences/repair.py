@@ -130,7 +130,9 @@ def _enclosed_area(ring: Ring) -> Shape:
     polygon = Polygon(ring.positions)
     if polygon.is_valid:
         return polygon
-    return polygons_in(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
+    area = polygons_in(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
+    # an outline that goes once around and the same way back encloses nothing to that method
+    return polygons_in(shapely.make_valid(polygon)) if area.is_empty else area
 
 
 def _sorted_anew(rings: list[_Enclosed], findings: list[Finding]) -> list[Shape]:
