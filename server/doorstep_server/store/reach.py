@@ -67,22 +67,25 @@ DIRECTORY = Reach(directory=True)
 NOTHING = Reach()
 OWNER = Reach(owner=True)
 
-# local to the transaction, so that a pool, ours or a proxy's, hands none of it on
+# local to the transaction, so that a pool, ours or a proxy's, hands none of it on; as one column,
+# since of each that comes back SQLAlchemy makes something
 _ENTER = f"""
-    SELECT set_config('role', '{APP_ROLE}', true),
-           set_config('doorstep.tenants', $1, true),
-           set_config('doorstep.handle', $2, true),
-           set_config('doorstep.directory', $3, true),
-           set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
-           set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),
-           set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),
-           -- no statistics are kept of columns about persons, so to the planner a few keys seem to
-           -- be a tenth of all rows; and what it cannot avoid then seems to be worth compiling
-           set_config('enable_seqscan', 'off', true),
-           set_config('jit', 'off', true),
-           -- what is acknowledged is on disk, whatever the server is set to
-           set_config('synchronous_commit', replace(
-               current_setting('synchronous_commit'), 'off', 'on'), true)
+    SELECT concat(
+        set_config('role', '{APP_ROLE}', true),
+        set_config('doorstep.tenants', $1, true),
+        set_config('doorstep.handle', $2, true),
+        set_config('doorstep.directory', $3, true),
+        set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
+        set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),
+        set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),
+        -- no statistics are kept of columns about persons, so to the planner a few keys seem to be
+        -- a tenth of all rows; and what it cannot avoid then seems to be worth compiling
+        set_config('enable_seqscan', 'off', true),
+        set_config('jit', 'off', true),
+        -- what is acknowledged is on disk, whatever the server is set to
+        set_config('synchronous_commit', replace(
+            current_setting('synchronous_commit'), 'off', 'on'), true)
+    )
     """
 
 
