@@ -26,13 +26,7 @@ from doorstep_server.privacy.keys import SECRET_BYTES, SubjectKeys, TenantKeys
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Evidence, Judged, Minimized, minimize
 from doorstep_server.store import Connection
-from doorstep_server.store.check_ins import (
-    _INSERT_CHECK_INS,
-    _INSERT_RECEIPTS,
-    _by_id,
-    _by_key,
-    _row,
-)
+from doorstep_server.store.check_ins import write_receipts, write_records
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
 
@@ -86,12 +80,10 @@ class Filler:
             )
 
     def _write(self, connection: Connection, some: list[Minimized]) -> None:
-        rows = [_row(self.tenant_id, m.record) | {"token": self._token(m)} for m in some]
-        _INSERT_CHECK_INS.write(connection, sorted(rows, key=_by_id))
+        records = [(self.tenant_id, m.record, self._token(m)) for m in some if m.record is not None]
+        write_records(connection, records)
         left = [m.receipt for m in some if m.receipt.expires_on > self.today]
-        if left:
-            receipts = [_row(self.tenant_id, receipt) for receipt in left]
-            _INSERT_RECEIPTS.write(connection, sorted(receipts, key=_by_key))
+        write_receipts(connection, [(self.tenant_id, receipt) for receipt in left])
 
     def _token(self, minimized: Minimized) -> bytes:
         assert minimized.tokens is not None

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from asyncpg import InsufficientPrivilegeError, RaiseError
 from shapely import box
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from doorstep_server import deployment
 from doorstep_server.keyring.opening import entries_at
@@ -40,6 +40,7 @@ from doorstep_server.store.postgres import DOING_MUCH
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.schema import metadata
 from postgres import Cluster, ScratchDatabase, Server, Session, session, sql, wait_until
+from spoken import listening
 from world import FAR_OUTSIDE, NOON, Phone, Tenancy, World, initialized, on_postgres, opened
 
 OF_TENANTS = sorted(table.name for table in metadata.tables.values() if "tenant_id" in table.c)
@@ -684,15 +685,10 @@ def plan(world: World, function: Callable[[Connection], object]) -> str:
     """How PostgreSQL runs a store function's statements, bound as the server is."""
     tenant_id = world.first.new.tenant.tenant_id
     plans: list[str] = []
-    statements: list[tuple[str, Any]] = []
 
     def collected(connection: Connection) -> None:
-        def note(_: Any, __: Any, statement: str, parameters: Any, ___: Any, ____: bool) -> None:
-            statements.append((statement, parameters))
-
-        event.listen(connection, "before_cursor_execute", note)
-        function(connection)
-        event.remove(connection, "before_cursor_execute", note)
+        with listening(connection) as statements:
+            function(connection)
         for statement, parameters in statements:
             rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
             plans.extend(row[0] for row in rows)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 SECRET_BYTES = 32
 
 
@@ -34,6 +36,10 @@ class TenantKeys:
     seals: bytes = field(repr=False)
     #: 32 bytes for each month of expiry: AES-256-GCM (who a row is about)
     rows: Mapping[str, bytes] = field(repr=False, default_factory=lambda: MappingProxyType({}))
+    #: by day of expiry; they go with the keys
+    _row_ciphers: dict[date, AESGCM] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def row_key(self, expires_on: date) -> bytes:
         """The key of rows that expire on a day. Raises `NoRowKey`."""
@@ -41,6 +47,13 @@ class TenantKeys:
             return self.rows[month_of(expires_on)]
         except KeyError:
             raise NoRowKey from None
+
+    def row_cipher(self, expires_on: date) -> AESGCM:
+        """That key, prepared once: it takes longer than to seal. Raises `NoRowKey`."""
+        prepared = self._row_ciphers.get(expires_on)
+        if prepared is None:
+            prepared = self._row_ciphers[expires_on] = AESGCM(self.row_key(expires_on))
+        return prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 Every label names what it is a label of, so that none can stand in for another.
 """
 
-import hashlib
-import hmac
 from uuid import UUID
 
+from doorstep_server.privacy.keyed_hash import keyed_hash
 from doorstep_server.privacy.keys import TenantKeys
 
 RECEIPT_KEY_BYTES = 16
@@ -15,7 +14,7 @@ DIGEST_BYTES = 2
 
 def label(keys: TenantKeys, kind: bytes, value: bytes) -> bytes:
     """32 bytes: HMAC-SHA256 of the value under the tenant's key and the label's kind."""
-    return hmac.digest(keys.labels, kind + b"\0" + value, hashlib.sha256)
+    return keyed_hash(keys.labels, kind + b"\0" + value)
 
 
 def receipt_key(keys: TenantKeys, check_in_id: UUID) -> bytes:
@@ -25,8 +24,8 @@ def receipt_key(keys: TenantKeys, check_in_id: UUID) -> bytes:
     of one day share their pages on disk. It is a function of the id alone: the same id is found
     again whatever else a retry says.
     """
-    lead = check_in_id.bytes[:2]
-    return lead + label(keys, b"receipt", check_in_id.bytes)[: RECEIPT_KEY_BYTES - len(lead)]
+    said = check_in_id.bytes
+    return said[:2] + label(keys, b"receipt", said)[: RECEIPT_KEY_BYTES - 2]
 
 
 def content_digest(keys: TenantKeys, content: bytes) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 
 from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.permission import Permission
-from doorstep_server.privacy.unlinkable import seal_personal, unseal_personal
+from doorstep_server.privacy.unlinkable import seal_personal, unseal_all_personal, unseal_personal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,25 +40,45 @@ class DeviceDetails:
     permission: Permission
 
 
+_SUBJECT, _DEVICE = b"subject", b"device"
+
 _subject_decoder = msgspec.msgpack.Decoder(SubjectDetails)
 _device_decoder = msgspec.msgpack.Decoder(DeviceDetails)
 
 
 def seal_subject_details(keys: SubjectKeys, subject_id: UUID, details: SubjectDetails) -> bytes:
     """As they are stored."""
-    return seal_personal(keys, b"subject" + subject_id.bytes, msgspec.msgpack.encode(details))
+    return seal_personal(keys, _SUBJECT + subject_id.bytes, msgspec.msgpack.encode(details))
 
 
 def unseal_subject_details(keys: SubjectKeys, subject_id: UUID, sealed: bytes) -> SubjectDetails:
     """The inverse. Raises `seals.BrokenSeal`."""
-    return _subject_decoder.decode(unseal_personal(keys, b"subject" + subject_id.bytes, sealed))
+    return _subject_decoder.decode(unseal_personal(keys, _SUBJECT + subject_id.bytes, sealed))
 
 
 def seal_device_details(keys: SubjectKeys, device_id: UUID, details: DeviceDetails) -> bytes:
     """As they are stored."""
-    return seal_personal(keys, b"device" + device_id.bytes, msgspec.msgpack.encode(details))
+    return seal_personal(keys, _DEVICE + device_id.bytes, msgspec.msgpack.encode(details))
 
 
 def unseal_device_details(keys: SubjectKeys, device_id: UUID, sealed: bytes) -> DeviceDetails:
     """The inverse. Raises `seals.BrokenSeal`."""
-    return _device_decoder.decode(unseal_personal(keys, b"device" + device_id.bytes, sealed))
+    return _device_decoder.decode(unseal_personal(keys, _DEVICE + device_id.bytes, sealed))
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Whose it is, as the 16 bytes of the id, and what is stored of them."""
+
+    owner: bytes
+    text: bytes = field(repr=False)
+
+
+def unseal_details(
+    keys: SubjectKeys, device: Sealed, subject: Sealed
+) -> tuple[DeviceDetails, SubjectDetails]:
+    """Both at once, which is what each check-in asks. Raises `seals.BrokenSeal`."""
+    of_device, of_subject = unseal_all_personal(
+        keys, (_DEVICE + device.owner, device.text), (_SUBJECT + subject.owner, subject.text)
+    )
+    return _device_decoder.decode(of_device), _subject_decoder.decode(of_subject)

@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import (
     Connection,
     Date,
     Insert,
-    Row,
+    Table,
     bindparam,
     delete,
     insert,
@@ -45,17 +45,21 @@ from doorstep_server.privacy.minimize import (
     Unprinted,
 )
 from doorstep_server.privacy.permission import Permission
-from doorstep_server.privacy.personal import (
-    SubjectDetails,
-    unseal_device_details,
-    unseal_subject_details,
-)
+from doorstep_server.privacy.personal import Sealed, SubjectDetails, unseal_details
 from doorstep_server.privacy.seals import BrokenSeal
 from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
-from doorstep_server.store.prepared import Prepared, among, date_of, in_lists
+from doorstep_server.store.driver import Row
+from doorstep_server.store.prepared import (
+    Prepared,
+    PreparedRows,
+    among,
+    bytes_of,
+    date_of,
+    in_lists,
+)
 from doorstep_server.store.schema import check_ins, exact_positions, receipts, tallies
 from doorstep_server.store.tokens import NextNumbers, next_tokens, rows_of
 
@@ -119,33 +123,46 @@ def commit_group(
     """Settle proposals of any tenants, in their order, in the caller's write transaction."""
     # of one that was rolled back nothing holds, whether or not this one gives out any
     numbers.forget_staged()
-    locks.recording(connection, {(p.tenant_id, p.subject_id) for p in proposals})
-    order = sorted(range(len(proposals)), key=lambda i: proposals[i].tenant_id)
+    locks.recording(connection, ((p.tenant_id, p.subject_id) for p in proposals))
     settled: dict[int, Settled | Refused] = {}
     writes = _Writes()
-    for tenant_id, indexes in groupby(order, key=lambda i: proposals[i].tenant_id):
-        places = list(indexes)
-        results = _settle(connection, tenant_id, [proposals[i] for i in places], writes)
+    for tenant_id, places in _by_tenant(proposals).items():
+        results = _settle(connection, tenant_id, [proposals[i] for i in places], writes, numbers)
         settled.update(zip(places, results, strict=True))
-    writes.execute(connection, numbers)
+    writes.execute(connection)
     return [settled[i] for i in range(len(proposals))]
 
 
+def _by_tenant(proposals: Sequence[Proposal]) -> dict[UUID, list[int]]:
+    """The places of each tenant's proposals: those of a request follow each other."""
+    found: dict[UUID, list[int]] = {}
+    tenant_id, places = None, []
+    for place, proposal in enumerate(proposals):
+        if proposal.tenant_id is not tenant_id:
+            tenant_id = proposal.tenant_id
+            places = found.setdefault(tenant_id, [])
+        places.append(place)
+    return found
+
+
 def _settle(
-    connection: Connection, tenant_id: UUID, proposals: list[Proposal], writes: "_Writes"
+    connection: Connection,
+    tenant_id: UUID,
+    proposals: list[Proposal],
+    writes: "_Writes",
+    numbers: NextNumbers,
 ) -> list[Settled | Refused]:
     known = _receipts(connection, tenant_id, [p.receipt_key for p in proposals])
     records = _records(connection, tenant_id, proposals, known)
     standing = devices.standings(connection, tenant_id, list({p.kid for p in proposals}))
     group = _Group(
-        answered={
-            key: Settled(receipt=receipt, record=records.get(key), replayed=True)
-            for key, receipt in known.items()
-        },
+        answered={key: (receipt, records.get(key)) for key, receipt in known.items()},
         standing=standing,
     )
     results = [group.settle(proposal) for proposal in proposals]
-    writes.add(tenant_id, group)
+    wanted = [accepted.tokens for accepted in group.accepted if accepted.tokens is not None]
+    tokens = next_tokens(connection, tenant_id, wanted, numbers) if wanted else []
+    writes.add(tenant_id, group, tokens)
     return results
 
 
@@ -153,7 +170,8 @@ def _settle(
 class _Group:
     """One tenant's share of a group, while it is settled."""
 
-    answered: dict[bytes, Settled]
+    #: with their rows, as far as there are any
+    answered: dict[bytes, tuple[Receipt, CheckInRecord | None]]
     standing: dict[str, Standing]
     #: what the standings say, by token
     opened: dict[str, tuple[Permission, SubjectDetails]] = field(default_factory=dict)
@@ -167,7 +185,7 @@ class _Group:
             return Refused(code=UNAUTHORIZED if standing is None else DEVICE_REVOKED)
         before = self.answered.get(proposal.receipt_key)
         if before is not None:
-            return _replay(before, proposal)
+            return _replay(*before, proposal)
         held = self._permitted(proposal, standing)
         if held is None:
             return Refused(code=UNAUTHORIZED)
@@ -185,17 +203,14 @@ class _Group:
         known = self.opened.get(proposal.kid)
         if known is None:
             try:
-                known = (
-                    unseal_device_details(
-                        proposal.subject_keys, standing.device_id, standing.device_sealed
-                    ).permission.at(proposal.received_at),
-                    unseal_subject_details(
-                        proposal.subject_keys, standing.subject_id, standing.subject_sealed
-                    ),
+                device, subject = unseal_details(
+                    proposal.subject_keys,
+                    Sealed(bytes_of(standing.device_id), standing.device_sealed),
+                    Sealed(bytes_of(standing.subject_id), standing.subject_sealed),
                 )
             except BrokenSeal:
                 return None
-            self.opened[proposal.kid] = known
+            known = self.opened[proposal.kid] = device.permission.at(proposal.received_at), subject
         return known
 
     def _refuse(self, proposal: Proposal, code: str) -> Refused:
@@ -207,11 +222,9 @@ class _Group:
         self.accepted.append(minimized)
         if minimized.tally is not None:
             self.counts[minimized.tally] += 1
-        settled = Settled(receipt=minimized.receipt, record=minimized.record, replayed=False)
-        self.answered[minimized.receipt.key] = Settled(
-            receipt=minimized.receipt, record=minimized.record, replayed=True
-        )
-        return settled
+        receipt, record = minimized.receipt, minimized.record
+        self.answered[receipt.key] = receipt, record
+        return Settled(receipt=receipt, record=record, replayed=False)
 
 
 def _refusal(proposal: Proposal, permitted: Permission, details: SubjectDetails) -> str | None:
@@ -224,15 +237,17 @@ def _refusal(proposal: Proposal, permitted: Permission, details: SubjectDetails)
     return proposal.outcome if isinstance(proposal.outcome, str) else None
 
 
-def _replay(before: Settled, proposal: Proposal) -> Settled | Refused:
+def _replay(
+    receipt: Receipt, record: CheckInRecord | None, proposal: Proposal
+) -> Settled | Refused:
     """The same answer again, unless the id was used for something else or has expired."""
-    if before.receipt.expires_on <= proposal.day:
+    if receipt.expires_on <= proposal.day:
         return Refused(code=TOO_OLD)
-    if before.receipt.digest != proposal.digest:
+    if receipt.digest != proposal.digest:
         return Refused(code=ID_REUSED)
-    if before.receipt.record_expires_on is not None and before.record is None:
+    if receipt.record_expires_on is not None and record is None:
         return Refused(code=TOO_OLD)
-    return before
+    return Settled(receipt=receipt, record=record, replayed=True)
 
 
 class _Writes:
@@ -243,59 +258,55 @@ class _Writes:
     """
 
     def __init__(self) -> None:
-        self._stored: list[tuple[UUID, Minimized]] = []
-        self._receipts: list[dict[str, Any]] = []
-        self._exact: list[dict[str, Any]] = []
-        self._tallies: list[dict[str, Any]] = []
+        self._check_ins: list[StoredRow] = []
+        self._receipts: list[tuple[UUID, Receipt]] = []
+        self._exact: list[tuple[UUID, ExactPosition]] = []
+        self._tallies: list[tuple[UUID, date, str, str, int]] = []
 
-    def add(self, tenant_id: UUID, group: _Group) -> None:
-        """What one tenant's share of the group writes."""
+    def add(self, tenant_id: UUID, group: _Group, tokens: Sequence[bytes]) -> None:
+        """What one tenant's share of the group writes, with the tokens of its rows."""
+        next_token = iter(tokens)
         for minimized in group.accepted:
-            self._receipts.append(_row(tenant_id, minimized.receipt))
+            self._receipts.append((tenant_id, minimized.receipt))
             if minimized.record is not None:
-                self._stored.append((tenant_id, minimized))
+                self._check_ins.append((tenant_id, minimized.record, next(next_token)))
             if minimized.exact is not None:
-                self._exact.append(_row(tenant_id, minimized.exact))
+                self._exact.append((tenant_id, minimized.exact))
         for tally, count in group.counts.items():
-            self._tallies.append({**_row(tenant_id, tally), "count": count})
+            self._tallies.append((tenant_id, tally.day, tally.purpose, tally.reason, count))
 
-    def execute(self, connection: Connection, numbers: NextNumbers) -> None:
+    def execute(self, connection: Connection) -> None:
         """Write them."""
-        for statement, rows, key in (
-            (_INSERT_CHECK_INS, self._check_ins(connection, numbers), _by_id),
-            (_INSERT_RECEIPTS, self._receipts, _by_key),
-            (_INSERT_EXACT, self._exact, _by_id),
-            (_COUNT, self._tallies, itemgetter("tenant_id", "day", "purpose", "reason")),
-        ):
-            if rows:
-                statement.write(connection, sorted(rows, key=key))
-
-    def _check_ins(self, connection: Connection, numbers: NextNumbers) -> list[dict[str, Any]]:
-        """The rows of check-ins, each with the next token of its person's."""
-        wanted = [(tenant_id, m.tokens) for tenant_id, m in self._stored if m.tokens is not None]
-        tokens = next_tokens(connection, wanted, numbers) if wanted else []
-        return [
-            {**_row(tenant_id, minimized.record), "token": token}
-            for (tenant_id, minimized), token in zip(self._stored, tokens, strict=True)
-            if minimized.record is not None
-        ]
+        write_records(connection, self._check_ins)
+        write_receipts(connection, self._receipts)
+        exact = [(tenant_id, *astuple(position)) for tenant_id, position in self._exact]
+        _INSERT_EXACT.write(connection, sorted(exact, key=_by_id))
+        _COUNT.write(connection, sorted(self._tallies))
 
 
-def _by_id(row: dict[str, Any]) -> tuple[bytes, bytes]:
-    # bytes are compared faster than ids are
-    return row["tenant_id"].bytes, row["id"].bytes
+#: of a tenant: all that is stored of a row, with its token
+StoredRow = tuple[UUID, CheckInRecord, bytes]
 
 
-def _by_key(row: dict[str, Any]) -> tuple[bytes, bytes]:
-    return row["tenant_id"].bytes, row["key"]
+def write_records(connection: Connection, stored: Iterable[StoredRow]) -> None:
+    """Insert check-ins."""
+    rows = [(tenant_id, *astuple(record), token) for tenant_id, record, token in stored]
+    _INSERT_CHECK_INS.write(connection, sorted(rows, key=_by_id))
 
 
-def _row(tenant_id: UUID, value: CheckInRecord | Receipt | ExactPosition | Tally) -> dict[str, Any]:
-    """Columns are named as the fields are: what has no field cannot be written."""
-    return {
-        "tenant_id": tenant_id,
-        **{name: getattr(value, name) for name in value.__struct_fields__},
-    }
+def write_receipts(connection: Connection, stored: Iterable[tuple[UUID, Receipt]]) -> None:
+    """Insert receipts."""
+    rows = [(tenant_id, *astuple(receipt)) for tenant_id, receipt in stored]
+    _INSERT_RECEIPTS.write(connection, sorted(rows, key=_by_key))
+
+
+def _by_id(row: Row) -> tuple[int, int]:
+    # numbers are compared faster than ids are
+    return row[0].int, row[1].int
+
+
+def _by_key(row: Row) -> tuple[int, bytes]:
+    return row[0].int, row[1]
 
 
 def _counting(dialect: str) -> Insert:
@@ -308,10 +319,16 @@ def _counting(dialect: str) -> Insert:
     return added
 
 
-_INSERT_CHECK_INS = Prepared(lambda _: insert(check_ins))
-_INSERT_RECEIPTS = Prepared(lambda _: insert(receipts))
-_INSERT_EXACT = Prepared(lambda _: insert(exact_positions))
-_COUNT = Prepared(_counting)
+def _inserting(table: Table, kept: type[Struct], *more: str) -> PreparedRows:
+    """Columns are named as the fields are: what has no field cannot be written."""
+    columns = ("tenant_id", *kept.__struct_fields__, *more)
+    return PreparedRows(lambda _: insert(table), columns)
+
+
+_INSERT_CHECK_INS = _inserting(check_ins, CheckInRecord, "token")
+_INSERT_RECEIPTS = _inserting(receipts, Receipt)
+_INSERT_EXACT = _inserting(exact_positions, ExactPosition)
+_COUNT = PreparedRows(_counting, [column.name for column in tallies.c])
 
 
 _RECEIPTS = Prepared(
@@ -377,7 +394,7 @@ def _stored(
     return [_record(row) for row in connection.execute(query)]
 
 
-def _record(row: Row[Any]) -> CheckInRecord:
+def _record(row: Any) -> CheckInRecord:
     return CheckInRecord(
         id=row.id,
         expires_on=row.expires_on,

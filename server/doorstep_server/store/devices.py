@@ -17,9 +17,10 @@ from sqlalchemy import (
     update,
 )
 
+from doorstep_server.privacy.minimize import Unprinted
 from doorstep_server.store import locks
 from doorstep_server.store.columns import Id
-from doorstep_server.store.prepared import Prepared, among, in_lists, uuid_of
+from doorstep_server.store.prepared import Prepared, among, in_lists
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
 
@@ -51,16 +52,18 @@ class Token:
     revoked: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """Whether a token's device may act, read in the transaction that acts on it."""
+class Standing(Unprinted, frozen=True):
+    """Whether a token's device may act, read in the transaction that acts on it.
 
-    device_id: UUID
-    subject_id: UUID
+    As the driver gives it, since one is read for each check-in.
+    """
+
+    device_id: UUID | bytes
+    subject_id: UUID | bytes
     revoked: bool
     #: `personal.DeviceDetails` and `personal.SubjectDetails`
-    device_sealed: bytes = field(repr=False)
-    subject_sealed: bytes = field(repr=False)
+    device_sealed: bytes
+    subject_sealed: bytes
 
 
 def add(connection: Connection, tenant_id: UUID, device: Device) -> None:
@@ -212,17 +215,10 @@ def standings(connection: Connection, tenant_id: UUID, kids: Sequence[str]) -> d
     """How the devices behind these tokens stand now. A token that no longer exists is missing."""
     found = {}
     for some in in_lists(kids):
-        values = {"tenant_id": tenant_id, "kids": some}
-        for kid, device_id, subject_id, revoked, device_sealed, subject_sealed in _STANDINGS.rows(
-            connection, values, "kids"
+        for kid, *standing in _STANDINGS.rows(
+            connection, {"tenant_id": tenant_id, "kids": some}, "kids"
         ):
-            found[kid] = Standing(
-                device_id=uuid_of(device_id),
-                subject_id=uuid_of(subject_id),
-                revoked=bool(revoked),
-                device_sealed=device_sealed,
-                subject_sealed=subject_sealed,
-            )
+            found[kid] = Standing(*standing)
     return found
 
 

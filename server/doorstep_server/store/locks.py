@@ -19,10 +19,11 @@ then rows; so two transactions never wait for each other.
 """
 
 from collections.abc import Iterable
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, cast, column, func, select
+from sqlalchemy import Connection
+
+from doorstep_server.store import driver
 
 #: stripes of each tenant; people who share one wait for each other now and then
 STRIPES = 256
@@ -33,34 +34,34 @@ _TENANT_SHIFT = 9
 _TENANT_BITS = (1 << 54) - 1
 _CONFIGURATION = STRIPES
 
+# a set-returning function's rows come, and are locked, in the array's order
+_ALONE = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_TOGETHER = "SELECT pg_advisory_xact_lock_shared(key) FROM unnest($1::bigint[]) AS key"
+
 
 def configuring(connection: Connection, tenant_id: UUID) -> None:
     """Until this transaction ends, no other changes the tenant's configuration."""
-    _take(connection, func.pg_advisory_xact_lock, [_key(tenant_id, _CONFIGURATION)])
+    _take(connection, _ALONE, [_key(tenant_id, _CONFIGURATION)])
 
 
 def changing(connection: Connection, tenant_id: UUID, subject_ids: Iterable[UUID]) -> None:
     """Wait for the groups that act for these subjects, and let none begin to until this ends."""
-    _take(connection, func.pg_advisory_xact_lock, {_stripe(tenant_id, s) for s in subject_ids})
+    _take(connection, _ALONE, (_stripe(tenant_id, s) for s in subject_ids))
 
 
 def recording(connection: Connection, subjects: Iterable[tuple[UUID, UUID]]) -> None:
     """Wait for changes to these subjects (tenant, subject), and let none begin until this ends."""
-    _take(connection, func.pg_advisory_xact_lock_shared, {_stripe(t, s) for t, s in subjects})
+    _take(connection, _TOGETHER, (_stripe(t, s) for t, s in subjects))
 
 
 def _stripe(tenant_id: UUID, subject_id: UUID) -> int:
-    return _key(tenant_id, subject_id.bytes[-1])
+    return _key(tenant_id, subject_id.int & (STRIPES - 1))
 
 
 def _key(tenant_id: UUID, number: int) -> int:
     return (tenant_id.int & _TENANT_BITS) << _TENANT_SHIFT | number
 
 
-def _take(connection: Connection, function: Any, keys: Iterable[int]) -> None:
+def _take(connection: Connection, statement: str, keys: Iterable[int]) -> None:
     if connection.dialect.name == "postgresql":
-        # a set-returning function's rows come, and are locked, in the array's order
-        taking = select(function(column("key"))).select_from(
-            func.unnest(cast(bindparam("keys"), ARRAY(BigInteger))).alias("key")
-        )
-        connection.execute(taking, {"keys": sorted(keys)})
+        driver.fetch(connection, statement, [sorted(set(keys))])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from asyncpg.exceptions import ClientConfigurationError
+from asyncpg.exceptions import ClientConfigurationError, InterfaceError, PostgresError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -308,7 +308,7 @@ def _told() -> Iterator[None]:
     """Turn what the driver raises into our few errors. Its messages may quote what was written."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, PostgresError, InterfaceError) as error:
         told = _unavailable(error)
         if told is None:
             raise
@@ -347,9 +347,10 @@ _STATES: dict[str, type[DatabaseUnavailable]] = {
 _UNKNOWN_SETTING = "42704"
 
 
-def _unavailable(error: DBAPIError) -> Exception | None:
-    state = getattr(error.orig, "sqlstate", None)
-    cause = getattr(error.orig, "__cause__", None)
+def _unavailable(error: DBAPIError | PostgresError | InterfaceError) -> Exception | None:
+    said = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(said, "sqlstate", None)
+    cause = getattr(said, "__cause__", None)
     if isinstance(cause, ClientConfigurationError) or state == _UNKNOWN_SETTING:
         return UnsupportedDatabase(
             "DOORSTEP_DATABASE_URL cannot be used. Write postgresql://user:password@host/database. "
@@ -357,6 +358,13 @@ def _unavailable(error: DBAPIError) -> Exception | None:
             "settings of the server; not every option of other drivers."
         )
     if state is None:
-        return DatabaseUnavailable("connection lost") if error.connection_invalidated else None
+        return DatabaseUnavailable("connection lost") if _is_lost(error) else None
     kind = _STATES.get(state) or _STATES.get(state[:2])
     return kind(f"SQLSTATE {state}") if kind else None
+
+
+def _is_lost(error: DBAPIError | PostgresError | InterfaceError) -> bool:
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    # what the driver says of a connection; of a value that it cannot send it says a ValueError
+    return isinstance(error, InterfaceError) and not isinstance(error, ValueError)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 #: the role that every transaction of the server takes: no owner, no superuser
 APP_ROLE = "doorstep_app"
@@ -53,39 +53,40 @@ class Reach:
         """Bind a transaction to this reach, until its end."""
         connection.execution_options(**{_OPTION: self})
         if connection.dialect.name == "postgresql" and not self.owner:
-            connection.execute(_ENTER, self._settings())
+            connection.exec_driver_sql(_ENTER, self._settings())
 
-    def _settings(self) -> dict[str, str]:
-        return {
-            "tenants": ",".join(sorted(str(tenant_id) for tenant_id in self.tenants)),
-            "handle": self.handle or "",
-            "directory": "on" if self.directory else "",
-        }
+    def _settings(self) -> tuple[str, str, str]:
+        return (
+            ",".join(sorted(str(tenant_id) for tenant_id in self.tenants)),
+            self.handle or "",
+            "on" if self.directory else "",
+        )
 
 
 DIRECTORY = Reach(directory=True)
 NOTHING = Reach()
 OWNER = Reach(owner=True)
 
-# local to the transaction, so that a pool, ours or a proxy's, hands none of it on
-_ENTER = text(
-    f"""
-    SELECT set_config('role', '{APP_ROLE}', true),
-           set_config('doorstep.tenants', :tenants, true),
-           set_config('doorstep.handle', :handle, true),
-           set_config('doorstep.directory', :directory, true),
-           set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
-           set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),
-           set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),
-           -- no statistics are kept of columns about persons, so to the planner a few keys seem to
-           -- be a tenth of all rows; and what it cannot avoid then seems to be worth compiling
-           set_config('enable_seqscan', 'off', true),
-           set_config('jit', 'off', true),
-           -- what is acknowledged is on disk, whatever the server is set to
-           set_config('synchronous_commit', replace(
-               current_setting('synchronous_commit'), 'off', 'on'), true)
+# local to the transaction, so that a pool, ours or a proxy's, hands none of it on; as one column,
+# since of each that comes back SQLAlchemy makes something
+_ENTER = f"""
+    SELECT concat(
+        set_config('role', '{APP_ROLE}', true),
+        set_config('doorstep.tenants', $1, true),
+        set_config('doorstep.handle', $2, true),
+        set_config('doorstep.directory', $3, true),
+        set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),
+        set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),
+        set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),
+        -- no statistics are kept of columns about persons, so to the planner a few keys seem to be
+        -- a tenth of all rows; and what it cannot avoid then seems to be worth compiling
+        set_config('enable_seqscan', 'off', true),
+        set_config('jit', 'off', true),
+        -- what is acknowledged is on disk, whatever the server is set to
+        set_config('synchronous_commit', replace(
+            current_setting('synchronous_commit'), 'off', 'on'), true)
+    )
     """
-)
 
 
 def reach_of(connection: Connection) -> Reach:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from doorstep_server.store import isolation, migrate, tenants
+from doorstep_server.store import driver, isolation, migrate, tenants
 from doorstep_server.store.database import (
     WAIT_S,
     CannotCopy,
@@ -40,8 +40,15 @@ T = TypeVar("T")
 
 #: beside the one that follows changes
 READERS = 4
+#: of each connection at most: pages that a day's check-ins are written into
+CACHE_KIB = 16_384
+#: of the write-ahead log, before it is folded into the file: a page that many groups write into
+#: goes there once
+LOG_PAGES = 4_000
 #: readers are done with the state that they look at within this, or are asked about later
 SCRUBBING_WAIT_S = 20.0
+#: and other writers for so long, to empty the write-ahead log beside them
+MIXING_WAIT_MS = 250
 _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
@@ -119,8 +126,16 @@ class SqliteDatabase(Database):
             time.sleep(0.05)
 
     def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
-        """A row lies where its random id puts it, and says nothing of its transaction."""
+        """A row lies where its random id puts it; the write-ahead log, which tells more, goes."""
         del over, lasting
+        with self._one_writer, closing(self._writer.raw_connection()) as connection:
+            cursor = connection.cursor()
+            # not for long: nobody writes meanwhile, and it comes again in an hour
+            cursor.execute(f"PRAGMA busy_timeout = {MIXING_WAIT_MS}")
+            try:
+                cursor.execute(_EMPTY_WAL)
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {WAIT_S * 1_000:.0f}")
         return 0
 
     def back_up(self, file: Path) -> None:
@@ -220,7 +235,7 @@ def _engine(file: Path, *, begin: str, connections: int) -> Engine:
         },
     )
     event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", lambda connection: driver.fetch(connection, begin, ()))
     isolation.enforce(engine)
     return engine
 
@@ -232,6 +247,8 @@ def _prepare(connection: sqlite3.Connection, _: Any) -> None:
         "secure_delete = ON",  # deleted rows are overwritten, not only unlinked
         "foreign_keys = ON",
         "temp_store = MEMORY",  # no sorted rows in temporary files
+        f"cache_size = -{CACHE_KIB}",
+        f"wal_autocheckpoint = {LOG_PAGES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
     # the one function of PostGIS that the store uses, on planar GEOS as there
@@ -247,13 +264,13 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except DatabaseError as error:
+    except (DatabaseError, sqlite3.DatabaseError) as error:
         code = _code(error)
         if code.startswith(_DAMAGED):
             raise DatabaseDamaged(code) from None
         if code in _TAKEN:
             raise KeyTaken(code) from None
-        if isinstance(error, OperationalError):
+        if isinstance(error, OperationalError | sqlite3.OperationalError):
             raise DatabaseUnavailable(code) from None
         raise
     except PoolTimeout:
@@ -264,6 +281,7 @@ _TAKEN = {"SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"}
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
-def _code(error: DatabaseError) -> str:
+def _code(error: DatabaseError | sqlite3.DatabaseError) -> str:
     """The database's own short code (SQLITE_BUSY, …): its messages may quote what was written."""
-    return str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
+    said = error.orig if isinstance(error, DatabaseError) else error
+    return str(getattr(said, "sqlite_errorname", type(said).__name__))

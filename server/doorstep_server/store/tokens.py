@@ -21,12 +21,12 @@ from doorstep_server.store.schema import check_ins
 
 #: tokens asked for in one statement: SQLite takes 32,766 values
 ASKED_AT_ONCE = 10_000
-#: of a series at first, to give out the next: few check in more often on a day for one purpose
-FIRST_ASKED = 4
+#: of a series at first, to give out the next: most often there is none after the last one known
+FIRST_ASKED = 1
+#: and then, doubled until one is free: few check in more often on a day for one purpose
+NEXT_ASKED = 4
 #: of a series at first, to list it: on most days there is none
 FIRST_LISTED = 1
-
-_Wanted = tuple[UUID, TokenSeries]
 
 
 class NextNumbers:
@@ -38,17 +38,18 @@ class NextNumbers:
 
     def __init__(self, limit: int = 50_000) -> None:
         self._limit = limit
-        # by tenant and first token, so that no person is named
-        self._known: OrderedDict[tuple[UUID, bytes], int] = OrderedDict()
-        self._staged: dict[tuple[UUID, bytes], int] = {}
+        # by tenant (a number is hashed faster than an id is) and first token, so that no person is
+        # named
+        self._known: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+        self._staged: dict[tuple[int, bytes], int] = {}
 
     def guess(self, tenant_id: UUID, first: bytes) -> int:
         """A number that is not too high."""
-        return self._known.get((tenant_id, first), 0)
+        return self._known.get((tenant_id.int, first), 0)
 
     def stage(self, tenant_id: UUID, first: bytes, number: int) -> None:
         """The next number, if the transaction commits."""
-        self._staged[tenant_id, first] = number
+        self._staged[tenant_id.int, first] = number
 
     def forget_staged(self) -> None:
         """Another transaction begins."""
@@ -66,50 +67,69 @@ class NextNumbers:
 
 @dataclass(slots=True)
 class _Search:
-    """For the next free number of one person's series."""
+    """For the next free numbers of one person's series."""
 
-    tenant_id: UUID
     series: TokenSeries
     #: the token of number 0
     first: bytes
     #: no lower one is free
     number: int
-    #: how many of the next ones are asked for at once
-    asked: int
-    found: int = 0
+    #: of this number and those after it: which of them are there is asked
+    asked: list[bytes]
+    #: how many of them are there, which are always the first ones, or were given out
+    taken: int = 0
+
+    @classmethod
+    def of(cls, series: TokenSeries, first: bytes, guess: int) -> "_Search":
+        search = cls(series, first, guess, [])
+        search._ask(FIRST_ASKED)
+        return search
+
+    def goes_on(self) -> bool:
+        """Whether more must be asked for, since all those asked for are there."""
+        if self.taken < len(self.asked):
+            return False
+        self.number, self.taken = self.number + self.taken, 0
+        self._ask(max(2 * len(self.asked), NEXT_ASKED))
+        return True
+
+    def give_out(self) -> bytes:
+        """The token of the next free number."""
+        place, self.taken = self.taken, self.taken + 1
+        if place < len(self.asked):
+            return self.asked[place]
+        return self.series.token(self.number + place)
+
+    def _ask(self, count: int) -> None:
+        self.asked = [
+            self.series.token(number) if number else self.first
+            for number in range(self.number, self.number + count)
+        ]
 
 
 def next_tokens(
-    connection: Connection, wanted: Sequence[_Wanted], numbers: NextNumbers
+    connection: Connection, tenant_id: UUID, wanted: Sequence[TokenSeries], numbers: NextNumbers
 ) -> list[bytes]:
     """For each new row the next free token of its series, in their order.
 
     Another process may take the same at the same time: then the unique index refuses one of them.
     """
-    searches: dict[tuple[UUID, bytes], _Search] = {}
+    searches: dict[bytes, _Search] = {}
     for_rows = []
-    for tenant_id, series in wanted:
+    for series in wanted:
         first = series.token(0)
-        search = searches.get((tenant_id, first))
+        search = searches.get(first)
         if search is None:
             guess = numbers.guess(tenant_id, first)
-            # where this process gave out the last one, most often none came after it
-            asked = 1 if guess else FIRST_ASKED
-            search = searches[tenant_id, first] = _Search(tenant_id, series, first, guess, asked)
+            search = searches[first] = _Search.of(series, first, guess)
         for_rows.append(search)
     searching = list(searches.values())
     while searching:
-        _look(connection, searching)
-        searching = [search for search in searching if search.found == search.asked]
-        for search in searches.values():
-            search.number += search.found
-            search.asked, search.found = max(search.asked * 2, FIRST_ASKED), 0
-    tokens = []
-    for search in for_rows:
-        tokens.append(search.series.token(search.number))
-        search.number += 1
-    for search in searches.values():
-        numbers.stage(search.tenant_id, search.first, search.number)
+        _look(connection, tenant_id, searching)
+        searching = [search for search in searching if search.goes_on()]
+    tokens = [search.give_out() for search in for_rows]
+    for first, search in searches.items():
+        numbers.stage(tenant_id, first, search.number + search.taken)
     return tokens
 
 
@@ -127,27 +147,14 @@ def _looking(dialect: str) -> Select[tuple[bytes]]:
 _LOOK = Prepared(_looking)
 
 
-def _look(connection: Connection, searching: Sequence[_Search]) -> None:
-    """Count for each how many of the tokens asked for there are: always the first ones."""
-    owners: dict[tuple[UUID, bytes], _Search] = {}
-    by_tenant: dict[UUID, list[bytes]] = {}
-    for search in searching:
-        for i in range(search.asked):
-            number = search.number + i
-            token = search.series.token(number) if number else search.first
-            owners[search.tenant_id, token] = search
-            by_tenant.setdefault(search.tenant_id, []).append(token)
+def _look(connection: Connection, tenant_id: UUID, searching: Sequence[_Search]) -> None:
+    """Count for each how many of the tokens asked for there are."""
+    owners = {token: search for search in searching for token in search.asked}
     days = [search.series.expires_on for search in searching]
-    for tenant_id, tokens in by_tenant.items():
-        for some in in_lists(tokens):
-            values = {
-                "tenant_id": tenant_id,
-                "tokens": some,
-                "first_day": min(days),
-                "last_day": max(days),
-            }
-            for (token,) in _LOOK.rows(connection, values, "tokens"):
-                owners[tenant_id, token].found += 1
+    values = {"tenant_id": tenant_id, "first_day": min(days), "last_day": max(days)}
+    for some in in_lists(list(owners)):
+        for (token,) in _LOOK.rows(connection, values | {"tokens": some}, "tokens"):
+            owners[token].taken += 1
 
 
 def rows_of(
