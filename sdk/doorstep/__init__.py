@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from doorstep._session import Session
     from doorstep._threads import ThreadedTransport
     from doorstep._ticket import Ticket
-    from doorstep._tickets import TicketStatus
+    from doorstep._tickets import ProvisionalVerdict, TicketStatus
 
 __all__ = [
     "Action",
@@ -120,6 +120,7 @@ __all__ = [
     "PermissionStatus",
     "PermissionUnknown",
     "PermissionWithdrawn",
+    "ProvisionalVerdict",
     "Purpose",
     "RateLimited",
     "Redirected",
@@ -157,6 +158,7 @@ _LATE = {
     "HTTPTransport": "doorstep._http",
     "HTTPXTransport": "doorstep._httpx",
     "Outbox": "doorstep._outbox",
+    "ProvisionalVerdict": "doorstep._tickets",
     "Sealer": "doorstep._sealing",
     "Session": "doorstep._session",
     "ThreadedTransport": "doorstep._threads",

@@ -8,6 +8,7 @@
 | 403 `permission-unknown` | a permission report, then the same id again |
 | 403 `permission-withdrawn` | everything of that epoch goes |
 | 422 `bundle-outdated` | judged by a fresh bundle, and sent again |
+| 422 `position-not-taken` | judged on this device from now on, and sent again |
 | 413 | half as many at once; one alone that is too large ends |
 | 404, 405, 415 of the whole request | the address is wrong, not the check-in: again later |
 | any other 4xx | that check-in ends; of a whole request, it is found by halving |
@@ -23,6 +24,7 @@ from doorstep._errors import (
     ApiError,
     BundleOutdated,
     DoorstepError,
+    Invalid,
     PermissionUnknown,
     PermissionWithdrawn,
     TooOld,
@@ -36,6 +38,7 @@ from doorstep._value import Value
 from doorstep._waiting import Waiting
 
 _BACKOFF: Final = Retry(attempts=1, base_s=1.0, cap_s=300.0)
+_NOT_TO_BE_SENT: Final = "position-not-taken"
 _NOT_ABOUT_CHECK_INS = frozenset({404, 405, 415})
 
 Answered = Sequence[BatchResult] | DoorstepError
@@ -51,6 +54,8 @@ class Verdicts(Value):
     refused_epochs: tuple[int | None, ...] = ()
     #: judged by sites that have changed since: these are to be judged anew
     outdated: tuple[str, ...] = ()
+    #: positions that were not to be sent: devices judge for their purposes now
+    misplaced: tuple[str, ...] = ()
     #: the server wants to hear of the permission first
     report: bool = False
 
@@ -160,6 +165,7 @@ class _Gathered:
         self._ends: list[End] = []
         self._epochs: list[int | None] = []
         self._outdated: list[str] = []
+        self._misplaced: list[str] = []
         self._unknown: list[tuple[Waiting, ApiError]] = []
         self.check_ins: list[CheckIn] = []
         self.report = False
@@ -178,15 +184,22 @@ class _Gathered:
         if isinstance(error, PermissionUnknown):
             self._unknown.append((row, error))
             return error
-        if isinstance(error, BundleOutdated):
-            self._outdated.append(row.id)
-            return error
-        if isinstance(error, Unauthorized) or _may_pass(error):
+        if self._needs_judging(row, error) or _may_pass(error):
             return error
         if isinstance(error, PermissionWithdrawn):
             self._epochs.append(row.epoch)
         self._ends.append(_dead(row, error, self._boot))
         return None
+
+    def _needs_judging(self, row: Waiting, error: ApiError) -> bool:
+        """Note what this device must judge before it is sent again."""
+        if isinstance(error, BundleOutdated):
+            self._outdated.append(row.id)
+        elif isinstance(error, Invalid) and error.code == _NOT_TO_BE_SENT:
+            self._misplaced.append(row.id)
+        else:
+            return False
+        return True
 
     def give_up_without_epoch(self) -> None:
         """The report has not helped: without an epoch only a live position is taken."""
@@ -200,6 +213,7 @@ class _Gathered:
             check_ins=tuple(self.check_ins),
             refused_epochs=tuple(self._epochs),
             outdated=tuple(self._outdated),
+            misplaced=tuple(self._misplaced),
             report=self.report,
         )
 

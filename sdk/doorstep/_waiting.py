@@ -1,7 +1,8 @@
 """A check-in that waits in the outbox: how it is written down and read again.
 
 The claim (purpose, site, action, position) is one JSON document, sealed as a whole where the app
-has a sealer. What stands beside it in the clear tells no place.
+has a sealer. What stands beside it in the clear tells no place. The claim of a check-in that this
+device has judged has no position either: what was found stands in `_verdicts`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from doorstep._check_in import NewCheckIn
+from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._clock import Moment
 from doorstep._fix import Fix
 from doorstep._sealing import Sealer
 from doorstep._value import Unpicklable, Value
 
-#: of the claim's document
-CLAIM_SCHEMA = 1
+#: of the claim's document: with a position, or of one that this device has judged
+PLACED, JUDGED = 1, 2
 #: what the members around a claim add to it in a request, and some more
 ENVELOPE_BYTES = 256
 #: a claim is some 300 bytes; one that is larger is a mistake
@@ -26,7 +27,7 @@ _VERDICT = b"verdict"
 
 
 class Waiting(Unpicklable, Value):
-    """One row: it is written once and deleted, never changed."""
+    """One row: it is written once and deleted. All that ever changes is that its position goes."""
 
     _hidden: ClassVar[frozenset[str]] = frozenset({"claim", "captured_at"})
 
@@ -99,9 +100,16 @@ def _needed(sealer: Sealer | None) -> Sealer:
     return sealer
 
 
-def encode(new: NewCheckIn) -> bytes:
+def placeless(row: Waiting, judged: JudgedCheckIn) -> Waiting:
+    """The same row, not sealed yet, without the position that it was judged by."""
+    claim = encode(judged)
+    members = {**row.__dict__, "schema": JUDGED, "precise": False, "sealed": False, "claim": claim}
+    return Waiting(**members)
+
+
+def encode(new: NewCheckIn | JudgedCheckIn) -> bytes:
     """The claim's document; what is too long for a check-in is refused without saying it."""
-    claim = _written(new)
+    claim = _written(new) if isinstance(new, NewCheckIn) else _written_judged(new)
     if len(claim) <= MAX_CLAIM_BYTES:
         return claim
     del claim  # some crash reporters print the variables of every frame
@@ -124,10 +132,19 @@ def _written(new: NewCheckIn) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def _written_judged(judged: JudgedCheckIn) -> bytes:
+    """The site is part of what was found: see `_verdicts`."""
+    document = {
+        "purpose": judged.purpose,
+        "action": judged.action,
+        "captured_at": judged.captured_at.astimezone(UTC).isoformat(),
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
 def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
-    """As it was, to be sent with its own id and epoch. Its age is told only where it is sure."""
+    """As it was, to be sent with its own id and epoch."""
     said = json.loads(claim)
-    has_age = row.is_of_boot(boot) and row.clock is not None and row.clock >= 0
     fix = Fix(
         lat=said["lat"],
         lon=said["lon"],
@@ -135,7 +152,7 @@ def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
         captured_at=datetime.fromisoformat(said["captured_at"]),
         mocked=said["mocked"],
         source=said["source"],
-        elapsed_s=row.clock if has_age else None,
+        elapsed_s=_sure_clock(row, boot),
     )
     return NewCheckIn(
         purpose=said["purpose"],
@@ -145,3 +162,22 @@ def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
         id=row.id,
         permission_epoch=row.epoch,
     )
+
+
+def decode_judged(row: Waiting, claim: bytes, found: bytes, boot: str) -> JudgedCheckIn:
+    """As it was judged, to be sent with its own id and epoch."""
+    said = json.loads(claim)
+    return JudgedCheckIn(
+        purpose=said["purpose"],
+        action=said["action"],
+        id=row.id,
+        captured_at=datetime.fromisoformat(said["captured_at"]),
+        elapsed_s=_sure_clock(row, boot),
+        permission_epoch=row.epoch,
+        **json.loads(found),
+    )
+
+
+def _sure_clock(row: Waiting, boot: str) -> float | None:
+    """The age of a check-in is told only where it is sure."""
+    return row.clock if row.is_of_boot(boot) and row.clock is not None and row.clock >= 0 else None

@@ -50,7 +50,7 @@ def live(*orders, wire, token, path):
     """Run the app; it says what it did, one JSON value a line. An order `die` kills it with -9."""
     done = subprocess.run(
         [sys.executable, APP, wire.url, path, *orders],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TOKEN": token},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOKEN": token},
         capture_output=True,
         text=True,
         check=False,
