@@ -58,8 +58,11 @@ class _Turn:
         held = sender.held(self._now_s(), who.mark)
         if held is not None:
             return held
+        resting = sender.resting(self._now_s())
         up: NextUp = yield Work(
-            do=lambda: outbox.next_up(who, self._state, most_items=sender.most_items)
+            do=lambda: outbox.next_up(
+                who, self._state, most_items=sender.most_items, resting=resting
+            )
         )
         if isinstance(up, Nothing):
             return (yield from self._rest(up))

@@ -239,18 +239,25 @@ class Keeper(Unpicklable):
             return True
 
     def next_up(
-        self, who: Who, state: PermissionState, *, most_items: int = MAX_BATCH_ITEMS
+        self,
+        who: Who,
+        state: PermissionState,
+        *,
+        most_items: int = MAX_BATCH_ITEMS,
+        resting: Mapping[str, float] | None = None,
     ) -> NextUp:
-        """What to send next, after all that must be done before any send."""
+        """What to send next, after all that must be done before any send.
+
+        `resting` are check-ins that the server does not want yet, and for how many seconds.
+        """
+        bounds = (min(most_items, MAX_BATCH_ITEMS), resting or {})
         now, boot = self._system.moment(), self._system.boot()
         with self._lock:
             self._run(lambda database: self._note(database, who, state, now))
             self._run(lambda database: self._expire(database, now, boot))
             if not self.purge():
                 return Nothing(why="purging", wait_s=_PURGE_AGAIN_S)
-            picked = self._run(
-                lambda database: self._pick(database, who, state, now, boot, most_items)
-            )
+            picked = self._run(lambda database: self._pick(database, who, state, now, boot, bounds))
             return self._opened(picked, boot) if isinstance(picked, tuple) else picked
 
     def sweep(self) -> None:
@@ -474,14 +481,15 @@ class Keeper(Unpicklable):
         state: PermissionState,
         now: Moment,
         boot: str,
-        most_items: int,
+        bounds: tuple[int, Mapping[str, float]],
     ) -> Nothing | Learn | Report | tuple[Waiting, ...]:
         identity = identities.current(database, who)
         mine = identities.own(database, identity)
         report = reports.next_of(database, mine)
-        rows = queue.head(database, mine, min(most_items, MAX_BATCH_ITEMS))
+        most, resting = bounds
+        rows = queue.head(database, mine, most, resting=resting)
         if report is None and not rows:
-            return Nothing(why="empty")
+            return _rest(queue.head(database, mine, len(resting)) if resting else [], resting)
         if report is None and state not in GRANTED:
             return Nothing(why="not-permitted")
         if not flush_lease.take(database, self._holder, boot, now.elapsed_s):
@@ -534,6 +542,13 @@ class Keeper(Unpicklable):
 
 def _nobody_hears(_: Sequence[End]) -> None:
     pass
+
+
+def _rest(rows: Sequence[Waiting], resting: Mapping[str, float]) -> Nothing:
+    """Nothing waits, or only what the server does not want yet."""
+    if not rows:
+        return Nothing(why="empty")
+    return Nothing(why="backing-off", wait_s=min(resting[row.id] for row in rows))
 
 
 def _require_allowed(identity: Identity, permission: PermissionState, epoch: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from doorstep import _losses as losses
 from doorstep import _tickets as tickets
@@ -59,13 +59,19 @@ def take_place(database: sqlite3.Connection, row: Waiting) -> None:
     )
 
 
-def head(database: sqlite3.Connection, identities: Iterable[str], most: int) -> list[Waiting]:
-    """The oldest of these identities."""
+def head(
+    database: sqlite3.Connection,
+    identities: Iterable[str],
+    most: int,
+    *,
+    resting: Container[str] = (),
+) -> list[Waiting]:
+    """The oldest of these identities, but for those that are to rest."""
     wanted = frozenset(identities)
     rows = database.execute(f"{_SELECT} ORDER BY sequence")
     found: list[Waiting] = []
     for row in rows:
-        if row[2] in wanted:
+        if row[2] in wanted and row[0] not in resting:
             found.append(_waiting(row))
         if len(found) == most:
             break

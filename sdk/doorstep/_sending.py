@@ -4,6 +4,7 @@
 |---|---|
 | 2xx | the check-in is settled |
 | 408, 429, 5xx, no answer, an answer that is not Doorstep's | all of it again later |
+| 429 of one item that says when | that one rests until then, the others go on |
 | 401 | nothing is sent until there is another token |
 | 403 `permission-unknown` | a permission report, then the same id again |
 | 403 `permission-withdrawn` | everything of that epoch goes |
@@ -16,6 +17,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -27,6 +29,7 @@ from doorstep._errors import (
     Invalid,
     PermissionUnknown,
     PermissionWithdrawn,
+    RateLimited,
     TooOld,
     Unauthorized,
     UnexpectedAnswer,
@@ -73,6 +76,8 @@ class Sender:
         self._halved: int | None = None
         #: a report was asked for, and no check-in was taken since
         self._asked_report = False
+        #: until when the server does not want these
+        self._rests: dict[str, float] = {}
 
     @property
     def most_items(self) -> int:
@@ -84,6 +89,11 @@ class Sender:
             return Nothing(why="unauthorized")
         wait_s = max(self._own_until_s, self._asked_until_s) - now_s
         return Nothing(why="backing-off", wait_s=wait_s) if wait_s > 0 else None
+
+    def resting(self, now_s: float) -> dict[str, float]:
+        """Check-ins that the server does not want yet, and for how long; whoever wakes us."""
+        self._rests = {id_: until_s for id_, until_s in self._rests.items() if until_s > now_s}
+        return {id_: until_s - now_s for id_, until_s in self._rests.items()}
 
     def wake(self) -> None:
         """Something has changed (the app is in front, the network is back): try at once.
@@ -100,6 +110,7 @@ class Sender:
             return self._judge_request(rows, answered, now_s, mark, boot)
         verdicts = _Gathered(boot)
         errors = [verdicts.take(row, one) for row, one in zip(rows, answered, strict=True)]
+        self._rests |= {id_: now_s + wait_s for id_, wait_s in verdicts.rests.items()}
         self._halved = None
         if verdicts.check_ins:
             self._failures, self._asked_report = 0, False
@@ -153,7 +164,7 @@ class Sender:
             again = again or [PermissionUnknown(403)]
         verdicts.report = self._asked_report = unknown and not self._asked_report
         if again:
-            worst = next((one for one in again if isinstance(one, Unauthorized)), again[0])
+            worst = max(again, key=_severity)
             self.failed(worst, now_s=now_s, mark=mark)
 
 
@@ -168,10 +179,12 @@ class _Gathered:
         self._misplaced: list[str] = []
         self._unknown: list[tuple[Waiting, ApiError]] = []
         self.check_ins: list[CheckIn] = []
+        #: for how long the server does not want these
+        self.rests: dict[str, float] = {}
         self.report = False
 
     def take(self, row: Waiting, result: BatchResult) -> DoorstepError | None:
-        """Judge one; the error, if it is to be sent again."""
+        """Judge one; the error, if everything is to wait before it is sent again."""
         check_in, error = result.check_in, result.error
         if check_in is not None and check_in.id != row.id:
             # a proxy mixed answers up: whoever believed it would lose one
@@ -184,6 +197,9 @@ class _Gathered:
         if isinstance(error, PermissionUnknown):
             self._unknown.append((row, error))
             return error
+        if isinstance(error, RateLimited) and error.retry_after_s:
+            self.rests[row.id] = error.retry_after_s
+            return None
         if self._needs_judging(row, error) or _may_pass(error):
             return error
         if isinstance(error, PermissionWithdrawn):
@@ -216,6 +232,13 @@ class _Gathered:
             misplaced=tuple(self._misplaced),
             report=self.report,
         )
+
+
+def _severity(error: DoorstepError) -> float:
+    """Without a token nothing goes; else the longest wait that the server asks for counts."""
+    if isinstance(error, Unauthorized):
+        return math.inf
+    return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
 
 
 def _may_pass(error: DoorstepError) -> bool:
