@@ -9,7 +9,7 @@ from doorstep._bundle_format import MAGIC, BundledSite, Malformed, read
 from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._fix import Fix
 from doorstep._judging import NO_SITE_NEAR, OUTCOMES, Found, judge_claim, search
-from doorstep._value import Unpicklable
+from doorstep._value import Unpicklable, changed
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -108,7 +108,7 @@ class Bundle(Unpicklable):
         """What an earlier bundle said, where its fence is still the same; None where it is not."""
         if judged.fence_mark != self._mark(judged.site_id):
             return None
-        return JudgedCheckIn(**{**judged.__dict__, "bundle_version": self.version})
+        return changed(judged, bundle_version=self.version)
 
     def _judged(self, found: Found, new: NewCheckIn) -> JudgedCheckIn:
         return JudgedCheckIn(

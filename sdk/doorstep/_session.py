@@ -228,14 +228,15 @@ class Session(Unpicklable):
 
     async def _use_kept_sites(self) -> None:
         """Those of the last start, until there are fresher ones: judging works offline at once."""
-        from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
-
         who, known = self._core.who(), self._core.known
         content = None if known.bundle else await self._do(lambda: self._outbox.bundle(who))
-        if content is not None:
-            # a newer version of this package may have kept them
-            with contextlib.suppress(ValueError):
-                known.bundle = Bundle(content)
+        if content is None:
+            return
+        from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
+
+        # a newer version of this package may have kept them
+        with contextlib.suppress(ValueError):
+            known.bundle = Bundle(content)
 
     # -- inside ----------------------------------------------------------------------------------
 

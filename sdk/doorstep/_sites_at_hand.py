@@ -20,6 +20,7 @@ from doorstep._core import Core
 from doorstep._errors import DoorstepError
 from doorstep._queue import End
 from doorstep._steps import Desk, Steps, Work
+from doorstep._value import changed
 from doorstep._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def _by(bundle: Bundle, new: NewCheckIn, was: CheckInToSend) -> JudgedCheckIn:
     found = bundle.judge_stored(new)
     if isinstance(was, NewCheckIn):
         return found
-    kept = {"permission_epoch": was.permission_epoch, "elapsed_s": was.elapsed_s}
-    return JudgedCheckIn(**{**found.__dict__, **kept})
+    return changed(found, permission_epoch=was.permission_epoch, elapsed_s=was.elapsed_s)
 
 
 def _undecidable(row: Waiting) -> End:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._clock import Moment
 from doorstep._fix import Fix
 from doorstep._sealing import Sealer
-from doorstep._value import Unpicklable, Value
+from doorstep._value import Unpicklable, Value, changed
 
 #: of the claim's document: with a position, or of one that this device has judged
 PLACED, JUDGED = 1, 2
@@ -75,9 +75,7 @@ def sealed(row: Waiting, sealer: Sealer | None) -> Waiting:
     """The row as it is written. Whatever the sealer raises goes through."""
     if sealer is None:
         return row
-    members: dict[str, Any] = {**row.__dict__, "sealed": True}
-    members["claim"] = sealer.seal(row.claim, row.aad())
-    return Waiting(**members)
+    return changed(row, sealed=True, claim=sealer.seal(row.claim, row.aad()))
 
 
 def opened(row: Waiting, sealer: Sealer | None) -> bytes:
@@ -103,8 +101,7 @@ def _needed(sealer: Sealer | None) -> Sealer:
 def placeless(row: Waiting, judged: JudgedCheckIn) -> Waiting:
     """The same row, not sealed yet, without the position that it was judged by."""
     claim = encode(judged)
-    members = {**row.__dict__, "schema": JUDGED, "precise": False, "sealed": False, "claim": claim}
-    return Waiting(**members)
+    return changed(row, schema=JUDGED, precise=False, sealed=False, claim=claim)
 
 
 def encode(new: NewCheckIn | JudgedCheckIn) -> bytes:
