@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -37,6 +36,12 @@ def _split(base_url: str) -> SplitResult | None:
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
+    numbers = host.split(".")
+    if all(one.isdecimal() for one in numbers):
+        return len(numbers) == 4 and numbers[0] == "127" and max(map(int, numbers)) < 256
+
+    from ipaddress import ip_address  # noqa: PLC0415 (slow to import, and rarely needed)
+
     try:
         return ip_address(host).is_loopback
     except ValueError:

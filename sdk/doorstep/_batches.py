@@ -41,7 +41,7 @@ def seal_verdict(row: Waiting, judged: JudgedCheckIn, sealer: Sealer | None) -> 
     except Exception:  # noqa: BLE001 (the app's own code, which may raise anything)
         content = None
     if content is None:
-        raise OutboxUnusable("The sealer could not seal a verdict, so nothing was sent.")
+        raise OutboxUnusable("The sealer could not seal a verdict, so it was not stored.")
     return content
 
 
@@ -58,7 +58,7 @@ def within(rows: Sequence[Waiting], most_bytes: int) -> tuple[Waiting, ...]:
 def read(
     row: Waiting, verdict: bytes | None, sealer: Sealer | None, boot: str
 ) -> CheckInToSend | Literal["unreadable", "later"]:
-    """A check-in as it is to be sent: judged, when it was sent so before."""
+    """A check-in as it is to be sent: judged, where this device has done so."""
     try:
         claim = waiting.opened(row, sealer)
         found = None if verdict is None else waiting.verdict_opened(row, verdict, sealer)
@@ -67,7 +67,8 @@ def read(
     except Exception:  # noqa: BLE001 (the app's own code: its keystore may be locked)
         return "later"
     try:
-        new = waiting.decode(row, claim, boot)
-        return new if found is None else verdicts.decode(new, found)
+        if found is None:
+            return waiting.decode(row, claim, boot)
+        return waiting.decode_judged(row, claim, found, boot)
     except (ValueError, KeyError, TypeError):
         return "unreadable"

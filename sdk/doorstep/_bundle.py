@@ -9,7 +9,7 @@ from doorstep._bundle_format import MAGIC, BundledSite, Malformed, read
 from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._fix import Fix
 from doorstep._judging import NO_SITE_NEAR, OUTCOMES, Found, judge_claim, search
-from doorstep._value import Unpicklable
+from doorstep._value import Unpicklable, changed
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -104,6 +104,12 @@ class Bundle(Unpicklable):
             found = Found(NO_SITE_NEAR, new.site_id)
         return self._judged(found, new)
 
+    def renew(self, judged: JudgedCheckIn) -> JudgedCheckIn | None:
+        """What an earlier bundle said, where its fence is still the same; None where it is not."""
+        if judged.fence_mark != self._mark(judged.site_id):
+            return None
+        return changed(judged, bundle_version=self.version)
+
     def _judged(self, found: Found, new: NewCheckIn) -> JudgedCheckIn:
         return JudgedCheckIn(
             purpose=new.purpose,
@@ -116,7 +122,12 @@ class Bundle(Unpicklable):
             elapsed_s=new.fix.elapsed_s,
             bundle_version=self.version,
             permission_epoch=new.permission_epoch,
+            fence_mark=self._mark(found.site_id),
         )
+
+    def _mark(self, site_id: str | None) -> str | None:
+        site = self._by_id.get(site_id or "")
+        return None if site is None else site.mark
 
     def _found(self, purpose: str, fix: Fix, site_id: str | None) -> Found:
         if purpose not in self.purposes:

@@ -62,6 +62,15 @@ class BundledSite:
             self._box = box_of(self.rings).grown(margin_m)
         return self._box
 
+    @property
+    def mark(self) -> str:
+        """Of all that a verdict depends on, but for the hours, which the server asks again."""
+        from hashlib import sha256  # noqa: PLC0415 (slow to import)
+
+        shape = (self.rings, self.radius_m, self.tolerance_m)
+        told = repr((*shape, self.max_accuracy_m, self.assurance))
+        return sha256(told.encode()).hexdigest()[:16]
+
     def takes(self, purpose: str) -> bool:
         """Whether it is for a purpose."""
         return self.purposes is None or purpose in self.purposes

@@ -119,6 +119,8 @@ class JudgedCheckIn(Unpicklable, Value):
     elapsed_s: float | None
     bundle_version: int
     permission_epoch: int | None
+    #: tells the fence that it was judged by from another; it is not sent
+    fence_mark: str | None = None
 
     def age_s(self, now: Moment) -> float | None:
         """How old the position was made; None without a reading, or after a reboot."""

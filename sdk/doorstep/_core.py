@@ -223,29 +223,22 @@ class Core:
         """Send check-ins of another time: the epoch of now says nothing about them."""
         return self._exchange(endpoints.create_check_ins(new, None))
 
-    def judge_stored(
-        self, new: Sequence[NewCheckIn | JudgedCheckIn]
-    ) -> Flow[list[NewCheckIn | JudgedCheckIn]]:
-        """Judge those of a purpose that devices judge for: their positions are not sent.
+    def judged_here(self, new: NewCheckIn) -> JudgedCheckIn | None:
+        """Judged by the sites at hand; None where the server judges, or none are at hand."""
+        bundle = self._known.bundle
+        if bundle is None or not self.is_to_be_judged(new) or new.purpose not in bundle.purposes:
+            return None
+        return bundle.judge_stored(new)
 
-        One that was judged before stays as it is.
-        """
-        if not self._known.knows_purposes:
-            yield from self.device_status()
-        if not any(self._is_to_be_judged(one) for one in new):
-            return [*new]
-        bundle = yield from self._bundle_or_nothing()
-        return [
-            bundle.judge_stored(one)
-            if isinstance(one, NewCheckIn) and self._is_to_be_judged(one)
-            else one
-            for one in new
-        ]
-
-    def _is_to_be_judged(self, new: NewCheckIn | JudgedCheckIn) -> bool:
+    def is_to_be_judged(self, new: NewCheckIn | JudgedCheckIn) -> bool:
+        """Whether it holds a position that is not to be sent, as far as is known."""
         return isinstance(new, NewCheckIn) and self._known.judge_of(new.purpose) == "device"
 
-    def _bundle_or_nothing(self) -> Flow[Bundle]:
+    def is_unclear(self, new: NewCheckIn | JudgedCheckIn) -> bool:
+        """Whether it holds a position, and the server has not said who judges it."""
+        return isinstance(new, NewCheckIn) and self._known.judge_of(new.purpose) is None
+
+    def bundle_or_nothing(self) -> Flow[Bundle]:
         """The bundle, or one without sites: then the server says why, of each check-in."""
         from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
 

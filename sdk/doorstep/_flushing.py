@@ -6,60 +6,25 @@ gone from the file, and the lease is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, TypeAlias
 
-from doorstep._answers import CheckIn
-from doorstep._batches import Batch
-from doorstep._check_in import JudgedCheckIn, NewCheckIn
-from doorstep._core import Core, Flow
+from doorstep._batches import Batch, CheckInToSend
+from doorstep._check_in import JudgedCheckIn
+from doorstep._core import Flow
 from doorstep._endpoints import PermissionState
 from doorstep._errors import ApiError, DoorstepError, NotEnrolled, Unauthorized
-from doorstep._keeper import Keeper, Learn, NextUp, Nothing
-from doorstep._permissions import WITHDRAWN
+from doorstep._keeper import Learn, NextUp, Nothing
+from doorstep._permissions import GRANTED, WITHDRAWN
 from doorstep._reports import Report
 from doorstep._retry import RETRIED_STATUSES
-from doorstep._sending import Sender
-from doorstep._value import Value
+from doorstep._sending import Verdicts
+from doorstep._sites_at_hand import SitesAtHand
+from doorstep._steps import AskPermission, Desk, Step, Work
 
-_PERMISSION_AGAIN_S = 30.0
-
-
-class AskPermission(Value):
-    """Read the permission from the platform; answered with it, or None where that failed."""
-
-
-class Work(Value):
-    """Do something with the outbox; answered with what it gives."""
-
-    do: Callable[[], object]
-
-
-class Exchange(Value):
-    """Run a call of the client; answered with its result or with its `DoorstepError`."""
-
-    flow: Flow[Any]
-
-
-Step: TypeAlias = AskPermission | Work | Exchange
 Flushing: TypeAlias = Generator[Step, Any, Nothing]
 
-
-class Desk:
-    """What a flow works with."""
-
-    def __init__(
-        self,
-        *,
-        core: Core,
-        outbox: Keeper,
-        sender: Sender,
-        deliver: Callable[[Sequence[CheckIn]], None],
-    ) -> None:
-        self.core = core
-        self.outbox = outbox
-        self.sender = sender
-        self.deliver = deliver
+_PERMISSION_AGAIN_S = 30.0
 
 
 def flushing(desk: Desk) -> Flushing:
@@ -84,6 +49,7 @@ class _Turn:
         self._desk = desk
         self._state: PermissionState = state
         self._core = desk.core.pinned()
+        self._sites = SitesAtHand(desk, self._core)
 
     def take(self) -> Generator[Step, Any, Nothing | None]:
         """Send one thing; why nothing was sent, or None to go on."""
@@ -92,11 +58,14 @@ class _Turn:
         held = sender.held(self._now_s(), who.mark)
         if held is not None:
             return held
+        resting = sender.resting(self._now_s())
         up: NextUp = yield Work(
-            do=lambda: outbox.next_up(who, self._state, most_items=sender.most_items)
+            do=lambda: outbox.next_up(
+                who, self._state, most_items=sender.most_items, resting=resting
+            )
         )
         if isinstance(up, Nothing):
-            return up if up.wait_s != 0 else None
+            return (yield from self._rest(up))
         if isinstance(up, Batch):
             yield from self._send(up)
         elif isinstance(up, Report):
@@ -106,10 +75,19 @@ class _Turn:
             yield from self._learn()
         return None
 
+    def _rest(self, rest: Nothing) -> Generator[Step, Any, Nothing | None]:
+        if rest.why == "empty":
+            self._desk.positions.clear()  # perhaps another process has sent them
+        if rest.why == "empty" and self._state in GRANTED:
+            yield from self._sites.refresh()
+        return rest if rest.wait_s != 0 else None
+
     def _send(self, batch: Batch) -> Generator[Step, Any, None]:
-        ready = yield from self._judged(batch)
-        if ready is None:
+        ready = yield from self._sites.judged(batch)
+        if isinstance(ready, DoorstepError):
+            self._put_off(ready)
             return
+        self._desk.positions.sending(row.id for row in batch.rows)
         answered = yield from self._exchange(self._core.send_stored(ready))
         system, outbox, sender = self._core.system, self._desk.outbox, self._desk.sender
         who = self._core.who()
@@ -119,8 +97,7 @@ class _Turn:
         self._desk.deliver(verdicts.check_ins)
         if verdicts.ends:
             yield Work(do=lambda: outbox.settle(verdicts.ends))
-        if verdicts.outdated:
-            yield Work(do=lambda: outbox.judge_anew(verdicts.outdated))
+        yield from self._judge_anew(batch, ready, verdicts)
         for epoch in set(verdicts.refused_epochs):
             yield Work(do=lambda epoch=epoch: outbox.refuse_epoch(who, epoch))  # type: ignore[misc]
         if verdicts.refused_epochs:
@@ -128,31 +105,30 @@ class _Turn:
         if verdicts.report:
             yield Work(do=lambda: outbox.note_permission(who, self._state, report=True))
 
-    def _judged(
-        self, batch: Batch
-    ) -> Generator[Step, Any, Sequence[NewCheckIn | JudgedCheckIn] | None]:
-        """What is to be sent, judged where devices judge; None when that cannot be done now."""
-        ready = yield from self._exchange(self._core.judge_stored(batch.check_ins))
-        if isinstance(ready, DoorstepError):
-            mark = self._core.who().mark
-            self._desk.sender.failed(ready, now_s=self._now_s(), mark=mark)
-            return None
-        changed = zip(batch.rows, batch.check_ins, ready, strict=True)
-        judged = [(row, one) for row, before, one in changed if one is not before]
-        if judged:
-            yield Work(do=lambda: self._desk.outbox.keep_verdicts(judged))
-        found: Sequence[NewCheckIn | JudgedCheckIn] = ready
-        return found
+    def _judge_anew(
+        self, batch: Batch, sent: Sequence[CheckInToSend], verdicts: Verdicts
+    ) -> Generator[Step, Any, None]:
+        """What the server wants judged otherwise, or by devices at all."""
+        for one in sent:
+            if one.id in verdicts.misplaced:
+                self._desk.core.known.devices_judge(one.purpose)
+        outdated = [
+            (row, one)
+            for row, one in zip(batch.rows, sent, strict=True)
+            if isinstance(one, JudgedCheckIn) and row.id in verdicts.outdated
+        ]
+        if outdated:
+            yield from self._sites.judge_anew(outdated)
 
     def _report(self, report: Report) -> Generator[Step, Any, None]:
         answered = yield from self._exchange(
             self._core.report_permission(report.state, report.sequence, report.observed_at)
         )
-        sender, who = self._desk.sender, self._core.who()
+        who = self._core.who()
         failed = isinstance(answered, DoorstepError)
         # the server must hear of a withdrawal, whatever it takes
         if failed and (report.state in WITHDRAWN or not _is_final(answered)):
-            sender.failed(answered, now_s=self._now_s(), mark=who.mark)
+            self._put_off(answered)
             return
         yield Work(do=lambda: self._desk.outbox.reported(who, report.number))
 
@@ -160,14 +136,15 @@ class _Turn:
         answered = yield from self._exchange(self._core.device_status())
         who = self._core.who()
         if isinstance(answered, DoorstepError):
-            self._desk.sender.failed(answered, now_s=self._now_s(), mark=who.mark)
+            self._put_off(answered)
         else:
             yield Work(do=lambda: self._desk.outbox.learn(who))
 
     def _exchange(self, flow: Flow[Any]) -> Generator[Step, Any, Any]:
-        answered = yield Exchange(flow=flow)
-        self._desk.core.known.take(self._core.known)
-        return answered
+        return (yield from self._desk.exchange(self._core, flow))
+
+    def _put_off(self, error: DoorstepError) -> None:
+        self._desk.sender.failed(error, now_s=self._now_s(), mark=self._core.who().mark)
 
     def _now_s(self) -> float:
         return self._core.system.elapsed()

@@ -15,6 +15,7 @@ from doorstep import _batches as batches
 from doorstep import _duties as duties
 from doorstep import _flush_lease as flush_lease
 from doorstep import _identities as identities
+from doorstep import _kept_sites as kept_sites
 from doorstep import _losses as losses
 from doorstep import _queue as queue
 from doorstep import _reports as reports
@@ -36,7 +37,7 @@ from doorstep._queue import End
 from doorstep._reports import Report
 from doorstep._sealing import Sealer
 from doorstep._switch import Switch
-from doorstep._tickets import TicketStatus
+from doorstep._tickets import ProvisionalVerdict, TicketStatus
 from doorstep._value import Unpicklable, Value
 from doorstep._waiting import Waiting
 
@@ -167,10 +168,17 @@ class Keeper(Unpicklable):
         return self._run(lambda database: self._identity(database, who))
 
     def put(
-        self, who: Who, new: NewCheckIn, *, permission: PermissionState, epoch: int | None
+        self,
+        who: Who,
+        new: NewCheckIn,
+        *,
+        permission: PermissionState,
+        epoch: int | None,
+        judged: JudgedCheckIn | None = None,
     ) -> None:
         """Store a check-in: when this returns it is on the disk, or an error is raised.
 
+        Of one that this device has judged no position is stored.
         Permission and epoch are those of the capture. When less is permitted now, `Unavailable` is
         raised; when only the epoch is another one, `EpochPassed`: take a new position. A check-in
         that is there already stays as it is.
@@ -189,15 +197,18 @@ class Keeper(Unpicklable):
                 base_url=identity.base_url,
                 identity=identity.label,
                 epoch=epoch,
-                schema=waiting.CLAIM_SCHEMA,
+                schema=waiting.PLACED if judged is None else waiting.JUDGED,
                 captured_at=new.fix.captured_at.timestamp(),
                 boot=boot,
                 clock=waiting.captured_clock(new.fix, now),
-                precise=is_precise(permission),
+                precise=judged is None and is_precise(permission),
                 sealed=False,
-                claim=waiting.encode(new),
+                claim=waiting.encode(judged or new),
             )
-            queue.append(database, batches.seal(row, self._sealer))
+            row = batches.seal(row, self._sealer)
+            queue.append(database, row)
+            if judged is not None:
+                verdicts.keep(database, row.id, batches.seal_verdict(row, judged, self._sealer))
             if queue.expired(database, now, boot, self._ttl_s):
                 raise Stale
 
@@ -228,18 +239,25 @@ class Keeper(Unpicklable):
             return True
 
     def next_up(
-        self, who: Who, state: PermissionState, *, most_items: int = MAX_BATCH_ITEMS
+        self,
+        who: Who,
+        state: PermissionState,
+        *,
+        most_items: int = MAX_BATCH_ITEMS,
+        resting: Mapping[str, float] | None = None,
     ) -> NextUp:
-        """What to send next, after all that must be done before any send."""
+        """What to send next, after all that must be done before any send.
+
+        `resting` are check-ins that the server does not want yet, and for how many seconds.
+        """
+        bounds = (min(most_items, MAX_BATCH_ITEMS), resting or {})
         now, boot = self._system.moment(), self._system.boot()
         with self._lock:
             self._run(lambda database: self._note(database, who, state, now))
             self._run(lambda database: self._expire(database, now, boot))
             if not self.purge():
                 return Nothing(why="purging", wait_s=_PURGE_AGAIN_S)
-            picked = self._run(
-                lambda database: self._pick(database, who, state, now, boot, most_items)
-            )
+            picked = self._run(lambda database: self._pick(database, who, state, now, boot, bounds))
             return self._opened(picked, boot) if isinstance(picked, tuple) else picked
 
     def sweep(self) -> None:
@@ -257,24 +275,43 @@ class Keeper(Unpicklable):
                 self._forget(0)
 
     def keep_verdicts(self, judged: Sequence[tuple[Waiting, JudgedCheckIn]]) -> None:
-        """Before the first send: whatever the bundle says later, a repetition says the same."""
-        contents = {row.id: batches.seal_verdict(row, one, self._sealer) for row, one in judged}
+        """Before they are sent: whatever the bundle says later, a repetition says the same.
+
+        What was stored before there were sites to judge by loses its position here.
+        """
+        rows = [batches.seal(waiting.placeless(row, one), self._sealer) for row, one in judged]
+        contents = [
+            batches.seal_verdict(row, one, self._sealer)
+            for row, (_, one) in zip(rows, judged, strict=True)
+        ]
 
         def work(database: sqlite3.Connection) -> None:
-            for id_, content in contents.items():
-                if queue.has(database, id_):
-                    verdicts.keep(database, id_, content)
+            for row, content in zip(rows, contents, strict=True):
+                if queue.has(database, row.id):
+                    queue.take_place(database, row)
+                    verdicts.keep(database, row.id, content)
+            if any(row.schema == waiting.PLACED for row, _ in judged):
+                self._demand_purge(database)
 
         self._run(work)
 
-    def judge_anew(self, ids: Sequence[str]) -> None:
-        """The server took none of these, since a site has changed."""
+    def keep_bundle(self, who: Who, content: bytes) -> None:
+        """Keep the sites that this device judges by, for the next start."""
+        label = self.identity(who).label
+        kept = kept_sites.seal(label, content, self._sealer)
 
         def work(database: sqlite3.Connection) -> None:
-            for id_ in ids:
-                verdicts.drop(database, id_)
+            if kept is not None and self._identity(database, who).label == label:
+                kept_sites.keep(database, kept)
 
         self._run(work)
+
+    def bundle(self, who: Who) -> bytes | None:
+        """The sites that were kept, if there are any and they can be read."""
+        kept = self._run(
+            lambda database: kept_sites.of(database, self._identity(database, who).label)
+        )
+        return None if kept is None else kept_sites.opened(kept, self._sealer)
 
     def refuse_epoch(self, who: Who, epoch: int | None) -> None:
         """The server says that the permission was withdrawn since this epoch."""
@@ -394,6 +431,7 @@ class Keeper(Unpicklable):
         for label in labels:
             tickets.forget_identity(database, label)
             reports.forget_identity(database, label)
+            kept_sites.forget_identity(database, label)
             identities.forget(database, label)
         self._demand_purge(database)
 
@@ -443,14 +481,15 @@ class Keeper(Unpicklable):
         state: PermissionState,
         now: Moment,
         boot: str,
-        most_items: int,
+        bounds: tuple[int, Mapping[str, float]],
     ) -> Nothing | Learn | Report | tuple[Waiting, ...]:
         identity = identities.current(database, who)
         mine = identities.own(database, identity)
         report = reports.next_of(database, mine)
-        rows = queue.head(database, mine, min(most_items, MAX_BATCH_ITEMS))
+        most, resting = bounds
+        rows = queue.head(database, mine, most, resting=resting)
         if report is None and not rows:
-            return Nothing(why="empty")
+            return _rest(queue.head(database, mine, len(resting)) if resting else [], resting)
         if report is None and state not in GRANTED:
             return Nothing(why="not-permitted")
         if not flush_lease.take(database, self._holder, boot, now.elapsed_s):
@@ -486,15 +525,30 @@ class Keeper(Unpicklable):
         return queue.count(database)
 
     def _ticket(self, database: sqlite3.Connection, id_: str) -> TicketStatus | None:
-        boot = queue.boot_of(database, id_)
-        if boot is None:
+        row, boot = queue.one(database, id_), self._system.boot()
+        if row is None:
             return tickets.of(database, id_)
-        confidence = "high" if boot == self._system.boot() else "low"
-        return TicketStatus(id=id_, state="queued", time_confidence=confidence)
+        found = verdicts.of(database, [id_]).get(id_)
+        judged = None if found is None else batches.read(row, found, self._sealer, boot)
+        return TicketStatus(
+            id=id_,
+            state="queued",
+            time_confidence="high" if row.boot == boot else "low",
+            provisional=ProvisionalVerdict.of(judged)
+            if isinstance(judged, JudgedCheckIn)
+            else None,
+        )
 
 
 def _nobody_hears(_: Sequence[End]) -> None:
     pass
+
+
+def _rest(rows: Sequence[Waiting], resting: Mapping[str, float]) -> Nothing:
+    """Nothing waits, or only what the server does not want yet."""
+    if not rows:
+        return Nothing(why="empty")
+    return Nothing(why="backing-off", wait_s=min(resting[row.id] for row in rows))
 
 
 def _require_allowed(identity: Identity, permission: PermissionState, epoch: int | None) -> None:

@@ -111,7 +111,8 @@ class Known:
         """Nobody is signed in any more."""
         with self._lock:
             self._token = self._device_id = self._subject_id = self._former_mark = None
-            self._epoch = self._sequence = self._installation_id = None
+            self._epoch = self._sequence = self._installation_id = self.bundle = None
+            self._judged_by = {}
 
     def installation_id(self, make: Callable[[], str]) -> str:
         """The same for every enrollment of this client: a repeated one gets the token again."""
@@ -144,9 +145,22 @@ class Known:
         """Whether the server has said who judges for which."""
         return bool(self._judged_by)
 
+    @property
+    def judges(self) -> bool:
+        """Whether there is a purpose that devices judge for."""
+        return self.bundle is not None or "device" in self._judged_by.values()
+
     def judge_of(self, purpose: str) -> str | None:
         """Who judges for a purpose; None when the server has not said."""
-        return self._judged_by.get(purpose)
+        said = self._judged_by.get(purpose)
+        if said is None and self.bundle is not None and purpose in self.bundle.purposes:
+            return "device"
+        return said
+
+    def devices_judge(self, purpose: str) -> None:
+        """The server has refused a position for it."""
+        with self._lock:
+            self._judged_by = {**self._judged_by, purpose: "device"}
 
     def erased(self) -> None:
         """The person is gone, and with them everything of the device."""

@@ -4,13 +4,15 @@ SQLite with a write-ahead log. What is committed is on the disk (synchronous=FUL
 is overwritten (secure_delete), and `forget` takes it out of the log too.
 """
 
+# ruff: noqa: PTH104, PTH108, PTH110, PTH118, PTH123, PTH208
+# pathlib is slow to import, and an app waits for its outbox
+
 from __future__ import annotations
 
 import os
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from doorstep import _losses as losses
@@ -56,7 +58,7 @@ class OutboxFile:
 
     def open(self) -> int:
         """Open the file, or a new one where it is corrupt; how many files were lost."""
-        self.found_log = Path(self._path + "-wal").exists()
+        self.found_log = os.path.exists(self._path + "-wal")
         try:
             self._open()
         except Corrupt:
@@ -131,14 +133,14 @@ class OutboxFile:
         mark = _ASIDE + os.urandom(4).hex()
         for side in _SIDES:
             try:
-                Path(self._path + side).rename(self._path + side + mark)
+                os.rename(self._path + side, self._path + side + mark)
             except FileNotFoundError:
                 continue
 
     def _sweep_aside(self) -> int:
         """Count and destroy what was set aside, also by somebody who was killed over it."""
         found = _found_aside(self._path)
-        lost = len({one.name.rpartition(_ASIDE)[2] for one in found})
+        lost = len({one.rpartition(_ASIDE)[2] for one in found})
         if lost:
             self.run(lambda database: losses.count(database, "corrupt", lost))
         for one in found:
@@ -222,16 +224,18 @@ def _named(failure: sqlite3.Error) -> Exception:
     return Corrupt() if code is not None and code & 0xFF in _CORRUPT else OutboxUnusable()
 
 
-def _found_aside(path: str) -> list[Path]:
-    begins = tuple(Path(path).name + side + _ASIDE for side in _SIDES)
-    return [one for one in Path(path).parent.iterdir() if one.name.startswith(begins)]
+def _found_aside(path: str) -> list[str]:
+    folder, name = os.path.split(path)
+    begins = tuple(name + side + _ASIDE for side in _SIDES)
+    names = os.listdir(folder or os.curdir)
+    return [os.path.join(folder, one) for one in names if one.startswith(begins)]
 
 
-def _destroy(path: Path) -> None:
+def _destroy(path: str) -> None:
     """Overwrite what a file holds before it goes: it may hold places."""
-    with path.open("r+b", buffering=0) as file:
+    with open(path, "r+b", buffering=0) as file:
         left = os.fstat(file.fileno()).st_size
         while left > 0:
             left -= file.write(bytes(min(left, 1 << 16)))
         os.fsync(file.fileno())
-    path.unlink()
+    os.unlink(path)

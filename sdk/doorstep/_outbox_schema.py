@@ -82,5 +82,16 @@ _PRECISE_APART = (
     "CREATE TABLE verdicts (id TEXT PRIMARY KEY, content BLOB NOT NULL)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _PRECISE_APART)
+#: a judged check-in waits without its position, and what stood beside one is found anew; the sites
+#: that this device judges by are there at the next start
+_JUDGED_AT_ONCE = (
+    "DELETE FROM verdicts",
+    """
+    CREATE TABLE bundles (
+        identity TEXT PRIMARY KEY, sealed INTEGER NOT NULL, content BLOB NOT NULL
+    )
+    """,
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _PRECISE_APART, _JUDGED_AT_ONCE)
 VERSION = len(STEPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from doorstep import _losses as losses
 from doorstep import _tickets as tickets
@@ -11,6 +11,12 @@ from doorstep import _verdicts as verdicts
 from doorstep._clock import Moment
 from doorstep._tickets import TicketStatus
 from doorstep._waiting import Waiting
+
+_MEMBERS = (
+    "id", "base_url", "identity", "epoch", "schema", "captured_at", "boot", "clock", "precise",
+    "sealed", "claim", "sequence",
+)  # fmt: skip
+_SELECT = f"SELECT {', '.join(_MEMBERS)} FROM check_ins"  # noqa: S608 (names of our own)
 
 
 class End(TicketStatus):
@@ -38,22 +44,34 @@ def has(database: sqlite3.Connection, id_: str) -> bool:
     return found.fetchone() is not None
 
 
-def boot_of(database: sqlite3.Connection, id_: str) -> str | None:
-    """In which run of the system a waiting check-in was captured; None when it does not wait."""
-    found = database.execute("SELECT boot FROM check_ins WHERE id = ?", (id_,)).fetchone()
-    return None if found is None else str(found[0])
+def one(database: sqlite3.Connection, id_: str) -> Waiting | None:
+    """A check-in; None when it does not wait."""
+    row = database.execute(f"{_SELECT} WHERE id = ?", (id_,)).fetchone()
+    return None if row is None else _waiting(row)
 
 
-def head(database: sqlite3.Connection, identities: Iterable[str], most: int) -> list[Waiting]:
-    """The oldest of these identities."""
-    wanted = frozenset(identities)
-    rows = database.execute(
-        "SELECT id, base_url, identity, epoch, schema, captured_at, boot, clock, precise, sealed, "
-        "claim, sequence FROM check_ins ORDER BY sequence"
+def take_place(database: sqlite3.Connection, row: Waiting) -> None:
+    """Take the position out of a row that was judged since: this one has none."""
+    database.execute(
+        "UPDATE check_ins SET schema = :schema, precise = :precise, sealed = :sealed, "
+        "claim = :claim WHERE id = :id",
+        row.__dict__,
     )
+
+
+def head(
+    database: sqlite3.Connection,
+    identities: Iterable[str],
+    most: int,
+    *,
+    resting: Container[str] = (),
+) -> list[Waiting]:
+    """The oldest of these identities, but for those that are to rest."""
+    wanted = frozenset(identities)
+    rows = database.execute(f"{_SELECT} ORDER BY sequence")
     found: list[Waiting] = []
     for row in rows:
-        if row[2] in wanted:
+        if row[2] in wanted and row[0] not in resting:
             found.append(_waiting(row))
         if len(found) == most:
             break
@@ -124,11 +142,7 @@ def _ids(rows: sqlite3.Cursor) -> list[str]:
 
 
 def _waiting(row: tuple[object, ...]) -> Waiting:
-    names = (
-        "id", "base_url", "identity", "epoch", "schema", "captured_at", "boot", "clock", "precise",
-        "sealed", "claim", "sequence",
-    )  # fmt: skip
-    members = dict(zip(names, row, strict=True))
+    members = dict(zip(_MEMBERS, row, strict=True))
     return Waiting(
         **{**members, "precise": bool(members["precise"]), "sealed": bool(members["sealed"])}  # type: ignore[arg-type]
     )

@@ -21,7 +21,7 @@ from doorstep._errors import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from doorstep._retry import http_date, retry_after_s
+from doorstep._retry import http_date, retry_after_s, told_retry_after_s
 from doorstep._wire import Document, Mismatch, Response
 
 _BY_CODE: dict[str, type[ApiError]] = {
@@ -65,6 +65,8 @@ def problem_error(
 ) -> ApiError:
     """The error that a problem document stands for, alone or in a batch."""
     members = problem.others()
+    if wait_s is None:
+        wait_s = told_retry_after_s(members.get("retry_after_s"))
     code = _word(members.get("code")) or ""
     detail, at = members.get("detail"), members.get("at")
     return _kind(status, code)(

@@ -94,7 +94,20 @@ def retry_after_s(written: str | None, now: datetime) -> float | None:
         seconds = float(written)
     except ValueError:
         seconds = _until(written, now)
-    return min(max(seconds, 0.0), _RETRY_AFTER_CAP_S) if not math.isnan(seconds) else None
+    return _bounded(seconds)
+
+
+def told_retry_after_s(told: object) -> float | None:
+    """Read the member of a problem, as an item of a batch has it; None for anything but seconds."""
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return None
+    return _bounded(told)
+
+
+def _bounded(seconds: float) -> float | None:
+    # a whole number may be too large for a float
+    is_number = isinstance(seconds, int) or not math.isnan(seconds)
+    return float(min(max(seconds, 0.0), _RETRY_AFTER_CAP_S)) if is_number else None
 
 
 def http_date(written: str | None) -> datetime | None:

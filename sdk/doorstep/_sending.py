@@ -4,10 +4,12 @@
 |---|---|
 | 2xx | the check-in is settled |
 | 408, 429, 5xx, no answer, an answer that is not Doorstep's | all of it again later |
+| 429 of one item that says when | that one rests until then, the others go on |
 | 401 | nothing is sent until there is another token |
 | 403 `permission-unknown` | a permission report, then the same id again |
 | 403 `permission-withdrawn` | everything of that epoch goes |
 | 422 `bundle-outdated` | judged by a fresh bundle, and sent again |
+| 422 `position-not-taken` | judged on this device from now on, and sent again |
 | 413 | half as many at once; one alone that is too large ends |
 | 404, 405, 415 of the whole request | the address is wrong, not the check-in: again later |
 | any other 4xx | that check-in ends; of a whole request, it is found by halving |
@@ -15,6 +17,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,8 +26,10 @@ from doorstep._errors import (
     ApiError,
     BundleOutdated,
     DoorstepError,
+    Invalid,
     PermissionUnknown,
     PermissionWithdrawn,
+    RateLimited,
     TooOld,
     Unauthorized,
     UnexpectedAnswer,
@@ -36,6 +41,7 @@ from doorstep._value import Value
 from doorstep._waiting import Waiting
 
 _BACKOFF: Final = Retry(attempts=1, base_s=1.0, cap_s=300.0)
+_NOT_TO_BE_SENT: Final = "position-not-taken"
 _NOT_ABOUT_CHECK_INS = frozenset({404, 405, 415})
 
 Answered = Sequence[BatchResult] | DoorstepError
@@ -51,6 +57,8 @@ class Verdicts(Value):
     refused_epochs: tuple[int | None, ...] = ()
     #: judged by sites that have changed since: these are to be judged anew
     outdated: tuple[str, ...] = ()
+    #: positions that were not to be sent: devices judge for their purposes now
+    misplaced: tuple[str, ...] = ()
     #: the server wants to hear of the permission first
     report: bool = False
 
@@ -68,6 +76,8 @@ class Sender:
         self._halved: int | None = None
         #: a report was asked for, and no check-in was taken since
         self._asked_report = False
+        #: until when the server does not want these
+        self._rests: dict[str, float] = {}
 
     @property
     def most_items(self) -> int:
@@ -79,6 +89,11 @@ class Sender:
             return Nothing(why="unauthorized")
         wait_s = max(self._own_until_s, self._asked_until_s) - now_s
         return Nothing(why="backing-off", wait_s=wait_s) if wait_s > 0 else None
+
+    def resting(self, now_s: float) -> dict[str, float]:
+        """Check-ins that the server does not want yet, and for how long; whoever wakes us."""
+        self._rests = {id_: until_s for id_, until_s in self._rests.items() if until_s > now_s}
+        return {id_: until_s - now_s for id_, until_s in self._rests.items()}
 
     def wake(self) -> None:
         """Something has changed (the app is in front, the network is back): try at once.
@@ -95,6 +110,7 @@ class Sender:
             return self._judge_request(rows, answered, now_s, mark, boot)
         verdicts = _Gathered(boot)
         errors = [verdicts.take(row, one) for row, one in zip(rows, answered, strict=True)]
+        self._rests |= {id_: now_s + wait_s for id_, wait_s in verdicts.rests.items()}
         self._halved = None
         if verdicts.check_ins:
             self._failures, self._asked_report = 0, False
@@ -148,7 +164,7 @@ class Sender:
             again = again or [PermissionUnknown(403)]
         verdicts.report = self._asked_report = unknown and not self._asked_report
         if again:
-            worst = next((one for one in again if isinstance(one, Unauthorized)), again[0])
+            worst = max(again, key=_severity)
             self.failed(worst, now_s=now_s, mark=mark)
 
 
@@ -160,12 +176,15 @@ class _Gathered:
         self._ends: list[End] = []
         self._epochs: list[int | None] = []
         self._outdated: list[str] = []
+        self._misplaced: list[str] = []
         self._unknown: list[tuple[Waiting, ApiError]] = []
         self.check_ins: list[CheckIn] = []
+        #: for how long the server does not want these
+        self.rests: dict[str, float] = {}
         self.report = False
 
     def take(self, row: Waiting, result: BatchResult) -> DoorstepError | None:
-        """Judge one; the error, if it is to be sent again."""
+        """Judge one; the error, if everything is to wait before it is sent again."""
         check_in, error = result.check_in, result.error
         if check_in is not None and check_in.id != row.id:
             # a proxy mixed answers up: whoever believed it would lose one
@@ -178,15 +197,25 @@ class _Gathered:
         if isinstance(error, PermissionUnknown):
             self._unknown.append((row, error))
             return error
-        if isinstance(error, BundleOutdated):
-            self._outdated.append(row.id)
-            return error
-        if isinstance(error, Unauthorized) or _may_pass(error):
+        if isinstance(error, RateLimited) and error.retry_after_s:
+            self.rests[row.id] = error.retry_after_s
+            return None
+        if self._needs_judging(row, error) or _may_pass(error):
             return error
         if isinstance(error, PermissionWithdrawn):
             self._epochs.append(row.epoch)
         self._ends.append(_dead(row, error, self._boot))
         return None
+
+    def _needs_judging(self, row: Waiting, error: ApiError) -> bool:
+        """Note what this device must judge before it is sent again."""
+        if isinstance(error, BundleOutdated):
+            self._outdated.append(row.id)
+        elif isinstance(error, Invalid) and error.code == _NOT_TO_BE_SENT:
+            self._misplaced.append(row.id)
+        else:
+            return False
+        return True
 
     def give_up_without_epoch(self) -> None:
         """The report has not helped: without an epoch only a live position is taken."""
@@ -200,8 +229,16 @@ class _Gathered:
             check_ins=tuple(self.check_ins),
             refused_epochs=tuple(self._epochs),
             outdated=tuple(self._outdated),
+            misplaced=tuple(self._misplaced),
             report=self.report,
         )
+
+
+def _severity(error: DoorstepError) -> float:
+    """Without a token nothing goes; else the longest wait that the server asks for counts."""
+    if isinstance(error, Unauthorized):
+        return math.inf
+    return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
 
 
 def _may_pass(error: DoorstepError) -> bool:

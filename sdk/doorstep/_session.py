@@ -14,22 +14,23 @@ from weakref import WeakValueDictionary
 
 from doorstep._answers import CheckIn
 from doorstep._async_client import AsyncClient, AsyncRunner
-from doorstep._check_in import Action, NewCheckIn
+from doorstep._check_in import Action, JudgedCheckIn, NewCheckIn
 from doorstep._client import Client
 from doorstep._core import Flow
 from doorstep._endpoints import PermissionState
 from doorstep._errors import DoorstepError
 from doorstep._fix import Fix
-from doorstep._flushing import AskPermission, Desk, Exchange, Step, Work, flushing
+from doorstep._flushing import flushing
 from doorstep._keeper import EpochPassed, Nothing
 from doorstep._location import LocationProvider, Unavailable
 from doorstep._outbox import Outbox
 from doorstep._permissions import GRANTED, WITHDRAWN
 from doorstep._queue import End
 from doorstep._sending import Sender
+from doorstep._steps import AskPermission, Desk, Exchange, Step, Work
 from doorstep._threads import ThreadedTransport
 from doorstep._ticket import Ticket
-from doorstep._tickets import TicketStatus
+from doorstep._tickets import ProvisionalVerdict, TicketStatus
 from doorstep._value import Unpicklable
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class Session(Unpicklable):
         self._max_age_s = max_age_s
         self._fix_timeout_s = fix_timeout_s
         self._sender = Sender(self._core.system.chance)
+        self._desk = Desk(
+            core=self._core, outbox=self._outbox, sender=self._sender, deliver=self._deliver
+        )
         self._tickets: WeakValueDictionary[str, Ticket] = WeakValueDictionary()
         #: how often what was captured before became worthless
         self._withdrawals = 0
@@ -102,8 +106,10 @@ class Session(Unpicklable):
         """Check in where the device is, or with a position that was just taken.
 
         When this returns, the check-in is on the disk: it survives the app, the phone's restart and
-        any time without a network up to the outbox's `ttl_s`. Raises `LocationError` without a
-        usable position, `OutboxFull`, or `NotEnrolled`; then nothing is stored.
+        any time without a network up to the outbox's `ttl_s`. For a purpose that devices judge for
+        it is judged now, if this device has its sites: then no position is stored, and the ticket's
+        `provisional` says what was found. Raises `LocationError` without a usable position,
+        `OutboxFull`, or `NotEnrolled`; then nothing is stored.
         """
         for _ in range(_CAPTURES):
             state, epoch = await self._allowed()
@@ -111,8 +117,9 @@ class Session(Unpicklable):
             new = NewCheckIn(
                 purpose=purpose, fix=fix or await self._fix(), site_id=site_id, action=action
             )
-            ticket = self._hold(TicketStatus(id=new.id, state="queued"))
-            if withdrawals == self._withdrawals and await self._put(new, state, epoch):
+            judged = self._core.judged_here(new)
+            ticket = self._hold(_queued(new, judged))
+            if withdrawals == self._withdrawals and await self._put(new, judged, state, epoch):
                 return ticket
             if fix is not None:
                 break
@@ -141,6 +148,7 @@ class Session(Unpicklable):
         """The app is in front: read the permission again, and send what waits."""
         await self._noted_permission()
         self._tries_now = True
+        self._desk.sites_of = None
         self._wake.set()
 
     async def withdraw(self) -> bool:
@@ -164,7 +172,7 @@ class Session(Unpicklable):
         """Forget the person: the token, and everything that waits. Nothing more is sent of it."""
         self._core.known.forget()
         self._noted = None
-        self._withdrawals += 1
+        self._forget_captures()
         await self._abort()
         await self._do(self._outbox.sign_out)
 
@@ -179,6 +187,7 @@ class Session(Unpicklable):
             background.cancel()
             await asyncio.wait({background})
         await self._abort()
+        self._desk.positions.clear()
         await self._stop()
         if background is not None and not background.cancelled():
             background.result()  # it never ends by itself, unless with an error
@@ -197,6 +206,7 @@ class Session(Unpicklable):
             await self._stop()
             raise
         self._tries_now = True
+        self._desk.sites_of = None
         self._background = asyncio.create_task(self._go_on())
 
     async def _stop(self) -> None:
@@ -213,7 +223,20 @@ class Session(Unpicklable):
             return
         identity = await self._do(lambda: self._outbox.identity(self._core.who()))
         self._core.known.remember(identity.epoch, identity.report_sequence)
+        await self._use_kept_sites()
         await self._note(await self._permission(), report=True)
+
+    async def _use_kept_sites(self) -> None:
+        """Those of the last start, until there are fresher ones: judging works offline at once."""
+        who, known = self._core.who(), self._core.known
+        content = None if known.bundle else await self._do(lambda: self._outbox.bundle(who))
+        if content is None:
+            return
+        from doorstep._bundle import Bundle  # noqa: PLC0415 (slow to import, and rarely needed)
+
+        # a newer version of this package may have kept them
+        with contextlib.suppress(ValueError):
+            known.bundle = Bundle(content)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -230,13 +253,26 @@ class Session(Unpicklable):
             max_age_s=self._max_age_s, timeout_s=self._fix_timeout_s
         )
 
-    async def _put(self, new: NewCheckIn, state: PermissionState, epoch: int | None) -> bool:
+    async def _put(
+        self,
+        new: NewCheckIn,
+        judged: JudgedCheckIn | None,
+        state: PermissionState,
+        epoch: int | None,
+    ) -> bool:
         """Store it; False when it was taken before a withdrawal that became known meanwhile."""
-        who = self._core.who()
+        who, positions = self._core.who(), self._desk.positions
+        if judged is not None:
+            positions.keep(new)
         try:
-            await self._do(lambda: self._outbox.put(who, new, permission=state, epoch=epoch))
-        except EpochPassed:
-            return False
+            await self._do(
+                lambda: self._outbox.put(who, new, permission=state, epoch=epoch, judged=judged)
+            )
+        except BaseException as failure:
+            positions.forget(new.id)
+            if isinstance(failure, EpochPassed):
+                return False
+            raise
         self._wake.set()
         return True
 
@@ -252,13 +288,18 @@ class Session(Unpicklable):
         """What is no longer allowed is stopped first, then forgotten."""
         if state != self._noted and state in {*WITHDRAWN, "approximate"}:
             await self._abort()
-            self._withdrawals += 1
+            self._forget_captures()
         if not self._core.known.has_token:
             return True
         who = self._core.who()
         gone = await self._do(lambda: self._outbox.note_permission(who, state, report=report))
         self._noted = state
         return gone
+
+    def _forget_captures(self) -> None:
+        """What was captured before is worthless now."""
+        self._withdrawals += 1
+        self._desk.positions.clear()
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Use the outbox: one after the other, in a thread of its own."""
@@ -281,6 +322,7 @@ class Session(Unpicklable):
 
     def _ended(self, ends: Sequence[End]) -> None:
         for one in ends:
+            self._desk.positions.forget(one.id)
             if ticket := self._tickets.get(one.id):
                 ticket._take(one)  # noqa: SLF001 (of this package)
 
@@ -327,10 +369,7 @@ class Session(Unpicklable):
             return task.result()
 
     async def _send(self) -> Nothing:
-        desk = Desk(
-            core=self._core, outbox=self._outbox, sender=self._sender, deliver=self._deliver
-        )
-        flow = flushing(desk)
+        flow = flushing(self._desk)
         answer: object = None
         while True:
             try:
@@ -372,3 +411,8 @@ class Session(Unpicklable):
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+def _queued(new: NewCheckIn, judged: JudgedCheckIn | None) -> TicketStatus:
+    found = None if judged is None else ProvisionalVerdict.of(judged)
+    return TicketStatus(id=new.id, state="queued", provisional=found)

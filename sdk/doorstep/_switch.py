@@ -3,32 +3,33 @@
 Not in the database, since a corrupt one must not switch on what a person has switched off.
 """
 
+# ruff: noqa: PTH108, PTH110, PTH120 (pathlib is slow to import: an app waits for its outbox)
+
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 
 class Switch:
     """On unless its file is there."""
 
     def __init__(self, outbox_path: str) -> None:
-        self._path = Path(f"{outbox_path}.off")
+        self._path = f"{outbox_path}.off"
 
     @property
     def is_off(self) -> bool:
-        return self._path.exists()
+        return os.path.exists(self._path)
 
     def turn(self, *, off: bool) -> None:
         """On the disk when this returns."""
         if off:
             os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
         elif self.is_off:
-            self._path.unlink()
-        _sync_folder(self._path.parent)
+            os.unlink(self._path)
+        _sync_folder(os.path.dirname(self._path) or os.curdir)
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_folder(path: str) -> None:
     if os.name == "nt":  # folders cannot be opened there
         return
     folder = os.open(path, os.O_RDONLY)

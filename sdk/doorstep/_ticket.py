@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 
 from doorstep._answers import CheckIn
-from doorstep._tickets import TicketStatus
+from doorstep._tickets import ProvisionalVerdict, TicketStatus
 
 #: another process may send what this one has stored: then only the file tells
 _LOOK_AGAIN_S = 1.0
@@ -23,6 +23,7 @@ class Ticket:
         self._look = look
         self._settled = asyncio.Event()
         self._check_in: CheckIn | None = None
+        self._provisional = status.provisional
         if status.is_settled:
             self._settled.set()
 
@@ -60,6 +61,15 @@ class Ticket:
     def request_id(self) -> str | None:
         """Names the request in the server's logs."""
         return self._status.request_id
+
+    @property
+    def provisional(self) -> ProvisionalVerdict | None:
+        """What this device found, for a purpose that devices judge for; the server may differ.
+
+        There at once, also offline. None where the server judges, where this device has no sites
+        yet, and of a ticket that was found again after it was settled.
+        """
+        return self._provisional
 
     @property
     def check_in(self) -> CheckIn | None:

@@ -6,10 +6,38 @@ import sqlite3
 from datetime import date
 from typing import ClassVar
 
+from doorstep._check_in import JudgedCheckIn
 from doorstep._clock import Moment
 from doorstep._value import Value
 
 SETTLED_BY_SERVER = frozenset({"accepted", "uncertain", "rejected"})
+
+
+class ProvisionalVerdict(Value):
+    """What this device found, before the server has answered: nothing is stored by it yet.
+
+    The server may say otherwise: a site may have changed since, or the permission.
+    """
+
+    _hidden: ClassVar[frozenset[str]] = frozenset({"site_id"})
+
+    #: accepted, uncertain or rejected, as far as the device can tell
+    outcome: str
+    reason: str
+    #: the claimed site, or the one that was found
+    site_id: str | None
+    #: of the sites that it was judged by
+    bundle_version: int
+
+    @classmethod
+    def of(cls, judged: JudgedCheckIn) -> ProvisionalVerdict:
+        """What a judged check-in says."""
+        return cls(
+            outcome=judged.outcome,
+            reason=judged.reason,
+            site_id=judged.site_id,
+            bundle_version=judged.bundle_version,
+        )
 
 
 class TicketStatus(Value):
@@ -29,6 +57,8 @@ class TicketStatus(Value):
     #: sealed for the business: the app shows it in a review request
     decision: str | None = None
     request_id: str | None = None
+    #: while it waits, for purposes that devices judge for: what this device found
+    provisional: ProvisionalVerdict | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, dataclass_transform
+from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
+
+V = TypeVar("V", bound="Value")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -48,6 +50,11 @@ class Value:
         shown = (name for name in self._members if name not in self._hidden)
         members = ", ".join(f"{name}={self.__dict__[name]!r}" for name in shown)
         return f"{type(self).__name__}({members})"
+
+
+def changed(value: V, **members: Any) -> V:
+    """The same with some other members."""
+    return type(value)(**{**value.__dict__, **members})
 
 
 class Unpicklable:

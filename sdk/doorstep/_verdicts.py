@@ -1,7 +1,8 @@
-"""What this device found for check-ins of purposes that it judges for, from the first send on.
+"""What this device found for check-ins of purposes that it judges for. It holds no position.
 
 The server tells a repeated id from another check-in by its content, and the verdict is content: one
-that was judged anew after a lost answer would be refused as another one.
+that was judged anew after a lost answer would be refused as another one. So once it may have been
+sent it stays, until the server says that the site has changed since.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
-from doorstep._check_in import JudgedCheckIn, NewCheckIn
+from doorstep._check_in import JudgedCheckIn
 
 
 def keep(database: sqlite3.Connection, id_: str, content: bytes) -> None:
-    """The first one stays."""
-    database.execute("INSERT OR IGNORE INTO verdicts (id, content) VALUES (?, ?)", (id_, content))
+    """In the place of an earlier one."""
+    database.execute("INSERT OR REPLACE INTO verdicts (id, content) VALUES (?, ?)", (id_, content))
 
 
 def of(database: sqlite3.Connection, ids: Iterable[str]) -> dict[str, bytes]:
@@ -38,17 +39,6 @@ def encode(judged: JudgedCheckIn) -> bytes:
         "outcome": judged.outcome,
         "reason": judged.reason,
         "bundle_version": judged.bundle_version,
+        "fence_mark": judged.fence_mark,
     }
     return json.dumps(verdict, separators=(",", ":")).encode()
-
-
-def decode(new: NewCheckIn, content: bytes) -> JudgedCheckIn:
-    return JudgedCheckIn(
-        purpose=new.purpose,
-        action=new.action,
-        id=new.id,
-        captured_at=new.fix.captured_at,
-        elapsed_s=new.fix.elapsed_s,
-        permission_epoch=new.permission_epoch,
-        **json.loads(content),
-    )

@@ -1,23 +1,24 @@
 """A check-in that waits in the outbox: how it is written down and read again.
 
 The claim (purpose, site, action, position) is one JSON document, sealed as a whole where the app
-has a sealer. What stands beside it in the clear tells no place.
+has a sealer. What stands beside it in the clear tells no place. The claim of a check-in that this
+device has judged has no position either: what was found stands in `_verdicts`.
 """
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from doorstep._check_in import NewCheckIn
+from doorstep._check_in import JudgedCheckIn, NewCheckIn
 from doorstep._clock import Moment
 from doorstep._fix import Fix
 from doorstep._sealing import Sealer
-from doorstep._value import Unpicklable, Value
+from doorstep._value import Unpicklable, Value, changed
 
-#: of the claim's document
-CLAIM_SCHEMA = 1
+#: of the claim's document: with a position, or of one that this device has judged
+PLACED, JUDGED = 1, 2
 #: what the members around a claim add to it in a request, and some more
 ENVELOPE_BYTES = 256
 #: a claim is some 300 bytes; one that is larger is a mistake
@@ -26,7 +27,7 @@ _VERDICT = b"verdict"
 
 
 class Waiting(Unpicklable, Value):
-    """One row: it is written once and deleted, never changed."""
+    """One row: it is written once and deleted. All that ever changes is that its position goes."""
 
     _hidden: ClassVar[frozenset[str]] = frozenset({"claim", "captured_at"})
 
@@ -74,9 +75,7 @@ def sealed(row: Waiting, sealer: Sealer | None) -> Waiting:
     """The row as it is written. Whatever the sealer raises goes through."""
     if sealer is None:
         return row
-    members: dict[str, Any] = {**row.__dict__, "sealed": True}
-    members["claim"] = sealer.seal(row.claim, row.aad())
-    return Waiting(**members)
+    return changed(row, sealed=True, claim=sealer.seal(row.claim, row.aad()))
 
 
 def opened(row: Waiting, sealer: Sealer | None) -> bytes:
@@ -99,9 +98,15 @@ def _needed(sealer: Sealer | None) -> Sealer:
     return sealer
 
 
-def encode(new: NewCheckIn) -> bytes:
+def placeless(row: Waiting, judged: JudgedCheckIn) -> Waiting:
+    """The same row, not sealed yet, without the position that it was judged by."""
+    claim = encode(judged)
+    return changed(row, schema=JUDGED, precise=False, sealed=False, claim=claim)
+
+
+def encode(new: NewCheckIn | JudgedCheckIn) -> bytes:
     """The claim's document; what is too long for a check-in is refused without saying it."""
-    claim = _written(new)
+    claim = _written(new) if isinstance(new, NewCheckIn) else _written_judged(new)
     if len(claim) <= MAX_CLAIM_BYTES:
         return claim
     del claim  # some crash reporters print the variables of every frame
@@ -124,10 +129,19 @@ def _written(new: NewCheckIn) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def _written_judged(judged: JudgedCheckIn) -> bytes:
+    """The site is part of what was found: see `_verdicts`."""
+    document = {
+        "purpose": judged.purpose,
+        "action": judged.action,
+        "captured_at": judged.captured_at.astimezone(UTC).isoformat(),
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
 def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
-    """As it was, to be sent with its own id and epoch. Its age is told only where it is sure."""
+    """As it was, to be sent with its own id and epoch."""
     said = json.loads(claim)
-    has_age = row.is_of_boot(boot) and row.clock is not None and row.clock >= 0
     fix = Fix(
         lat=said["lat"],
         lon=said["lon"],
@@ -135,7 +149,7 @@ def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
         captured_at=datetime.fromisoformat(said["captured_at"]),
         mocked=said["mocked"],
         source=said["source"],
-        elapsed_s=row.clock if has_age else None,
+        elapsed_s=_sure_clock(row, boot),
     )
     return NewCheckIn(
         purpose=said["purpose"],
@@ -145,3 +159,22 @@ def decode(row: Waiting, claim: bytes, boot: str) -> NewCheckIn:
         id=row.id,
         permission_epoch=row.epoch,
     )
+
+
+def decode_judged(row: Waiting, claim: bytes, found: bytes, boot: str) -> JudgedCheckIn:
+    """As it was judged, to be sent with its own id and epoch."""
+    said = json.loads(claim)
+    return JudgedCheckIn(
+        purpose=said["purpose"],
+        action=said["action"],
+        id=row.id,
+        captured_at=datetime.fromisoformat(said["captured_at"]),
+        elapsed_s=_sure_clock(row, boot),
+        permission_epoch=row.epoch,
+        **json.loads(found),
+    )
+
+
+def _sure_clock(row: Waiting, boot: str) -> float | None:
+    """The age of a check-in is told only where it is sure."""
+    return row.clock if row.is_of_boot(boot) and row.clock is not None and row.clock >= 0 else None

@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from doorstep import AsyncClient, Fix, Outbox, Session
+from doorstep._clock import elapsed
 from sdk import chaos_proxy
-from sdk.boxes import bytes_of, fast_folder
+from sdk.boxes import Provider, bytes_of, fast_folder
 from served import serving
 from world import INSIDE
 
@@ -50,7 +52,7 @@ def live(*orders, wire, token, path):
     """Run the app; it says what it did, one JSON value a line. An order `die` kills it with -9."""
     done = subprocess.run(
         [sys.executable, APP, wire.url, path, *orders],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TOKEN": token},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOKEN": token},
         capture_output=True,
         text=True,
         check=False,
@@ -105,6 +107,31 @@ def test_withdrawn_while_it_waits_nothing_with_a_place_was_sent_or_is_left(serve
     assert own_check_ins(server, token) == []
     status, device = server.call("GET", "/v1/device", token=token)
     assert (status, device["permission"]) == (200, "denied")
+
+
+def test_who_asks_too_often_at_one_site_waits_there_and_checks_in_elsewhere(server, path):
+    """The server's own limit, which says when: the probe budget."""
+    fence = {"type": "Circle", "center": [4.895, 52.37], "radius_m": 50}
+    body = {"name": "Secret", "geofence": fence, "timezone": "Europe/Amsterdam"}
+    _, secret = server.call("POST", "/v1/sites", body)
+    token = server.token()
+
+    async def story():
+        client = AsyncClient(server.url, token=token, permission_epoch=0, permission_sequence=1)
+        async with client, Session(client, outbox=Outbox(path), provider=Provider()) as session:
+            here = Fix.now(**INSIDE, accuracy_m=8)
+            probes = [
+                await session.check_in(purpose="visit", site_id=secret["id"], fix=here)
+                for _ in range(12)
+            ]
+            elsewhere = await session.check_in(purpose="visit", fix=here)
+            assert await elsewhere.settled(timeout_s=30) == "accepted"
+            assert await session.flush() == "backing-off"
+            assert [one.state for one in probes] == ["rejected"] * 10 + ["queued"] * 2
+            assert await session.waiting() == 2
+            assert 3600 < min(session._sender.resting(elapsed()).values()) < 2.5 * 3600
+
+    asyncio.run(story())
 
 
 def places():

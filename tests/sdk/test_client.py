@@ -273,6 +273,24 @@ def test_a_batch_of_mixed_results(either):
     assert fifth.check_in.replayed is True
 
 
+@pytest.mark.parametrize(("told", "read"), [(7, 7.0), (0.5, 0.5), (-1, 0.0), (10**400, 86_400.0)])
+def test_an_item_says_when_it_may_be_sent_again(either, told, read):
+    assert error_of_item(either, retry_after_s=told).retry_after_s == read
+
+
+@pytest.mark.parametrize("told", [None, "7", True, [7], float("nan"), float("inf")])
+def test_of_what_is_no_time_to_wait_nothing_is_believed(either, told):
+    wait_s = error_of_item(either, retry_after_s=told).retry_after_s
+    assert wait_s == (86_400.0 if told == float("inf") else None)
+
+
+def error_of_item(either, **members):
+    limited = {"index": 0, "id": ID, "status": 429, "code": "rate-limited", **members}
+    caller = either.client(answer({"results": [limited]}, 200))
+    [result] = caller.do(lambda client: client.check_ins.create_batch([a_new()]))
+    return result.error
+
+
 def test_a_batch_is_one_request_with_the_ids_of_its_items(either):
     new = [a_new(), a_new(fix=a_fix(elapsed_s=990.0))]
     results = [{**ACCEPTED, "index": place, "status": 201} for place in range(2)]

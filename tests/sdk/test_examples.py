@@ -1,9 +1,13 @@
-"""The examples run: the Toga app on the dummy backend, the Kivy app's logic without Kivy."""
+"""The examples run: Toga on its dummy backend; Kivy where it is installed, and its logic anyway."""
 
 import asyncio
 import compileall
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +159,28 @@ def test_the_kivy_apps_logic_checks_in() -> None:
     assert enrolled.startswith("Enrolled")
     assert (inside, outside) == ("Checked in.", "You do not seem to be at a site.")
     assert "gave no position" in nowhere
+
+
+@pytest.mark.skipif(
+    find_spec("kivy") is None,
+    reason="the Kivy example did NOT run: there is no Kivy here (pip install kivy)",
+)
+def test_the_kivy_app_enrolls_and_checks_in_by_its_buttons(tmp_path: Path) -> None:
+    """In a process of its own: Kivy takes over logging, arguments and the main thread."""
+    found = {"PYTHONPATH": os.pathsep.join(sys.path), "KIVY_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("kivy_app.py")],
+        env={**os.environ, **found},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "shown": ["Enrolled. Check in when you are there.", "Checked in."],
+        "stored": ["accepted"],
+    }
 
 
 def test_every_example_is_python(tmp_path: Path) -> None:

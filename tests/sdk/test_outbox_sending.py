@@ -270,6 +270,24 @@ def test_retry_after_is_kept_to_whatever_wakes_us(sender):
     assert sender.held(NOW_S + 120, MARK) is None
 
 
+def test_an_item_that_the_server_does_not_want_yet_rests_and_the_others_go_on(sender):
+    limited = RateLimited(429, code="rate-limited", retry_after_s=120)
+    verdicts = judge(sender, rows(3), results(check_in("id-0"), limited, check_in("id-2")))
+    assert [one.id for one in verdicts.ends] == ["id-0", "id-2"]
+    assert sender.held(NOW_S, MARK) is None
+    assert sender.resting(NOW_S) == {"id-1": 120}
+    sender.wake()
+    assert sender.resting(NOW_S + 119) == {"id-1": 1}
+    assert sender.resting(NOW_S + 120) == {}
+
+
+def test_a_busy_server_is_left_alone_for_the_longest_that_an_item_says(sender):
+    busy = [ServerError(503, code="unavailable", retry_after_s=s) for s in (None, 5, 90, 5)]
+    assert ended(judge(sender, rows(4), results(*busy))) == []
+    assert sender.held(NOW_S, MARK).wait_s == 90
+    assert sender.resting(NOW_S) == {}
+
+
 def test_what_the_network_did_is_forgotten_when_the_app_is_in_front(sender):
     judge(sender, rows(1), ConnectFailed())
     sender.wake()

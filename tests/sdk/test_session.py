@@ -35,6 +35,8 @@ from sdk.scripted import LAT, NOON, TOKEN, answer, problem, serve
 #: for what must come: a test that fails should not hang
 LONG_S = 60
 
+LIMITED = {"status": 429, "code": "rate-limited", "retry_after_s": 120}
+
 BOB = Enrollment(
     device_id="bobs",
     token="dst_bob",
@@ -736,5 +738,44 @@ def test_nothing_prints_a_place(app):
             for thing in (session, ticket, app.outbox):
                 assert "secret" not in repr(thing)
                 assert str(LAT) not in repr(thing)
+
+    live(story())
+
+
+# -- what the server does not want yet -----------------------------------------------------------
+
+
+def test_a_limited_check_in_rests_as_long_as_the_server_says_and_the_rest_goes_on(app):
+    async def story():
+        async with app.session() as session:
+            [limited, *others] = await offline_check_ins(app, session, 3)
+            app.server.says = lambda item: (
+                {"id": item["id"], **LIMITED} if item["id"] == limited.id else accepted(item)
+            )
+            assert await send_all(app, session) == "backing-off"
+            assert [one.state for one in (limited, *others)] == ["queued", *["accepted"] * 2]
+            app.server.says = accepted
+            app.phone.wait(119)
+            late = await session.check_in(purpose="visit")
+            assert await session.flush() == "backing-off", "whatever wakes us"
+            assert (late.state, limited.state) == ("accepted", "queued")
+            app.phone.wait(1)
+            assert await session.flush() == "empty"
+            assert await limited.settled() == "accepted"
+        assert app.server.sent_ids.count(limited.id) == 2
+        assert app.losses == []
+
+    live(story())
+
+
+def test_a_withdrawal_takes_what_rests(app):
+    async def story():
+        async with app.session() as session:
+            [limited] = await offline_check_ins(app, session, 1)
+            app.server.says = lambda item: {"id": item["id"], **LIMITED}
+            assert await send_all(app, session) == "backing-off"
+            await session.withdraw()
+            assert await session.flush() == "empty"
+            assert await limited.settled() == "withdrawn"
 
     live(story())

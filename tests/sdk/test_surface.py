@@ -23,7 +23,7 @@ RESOURCES = ["check_ins", "device", "permission", "privacy", "sites"]
 
 def test_all_is_what_is_public():
     public = {name for name in dir(doorstep) if not name.startswith("_")}
-    imported = {"annotations", "import_module", "TYPE_CHECKING", *SUBMODULES}
+    imported = {"TYPE_CHECKING", *SUBMODULES}
     assert public - imported == set(doorstep.__all__) - {"__version__"}
     assert doorstep.__all__ == sorted(doorstep.__all__, key=isort_order)
     for name in doorstep.__all__:
