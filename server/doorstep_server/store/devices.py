@@ -20,7 +20,7 @@ from sqlalchemy import (
 from doorstep_server.privacy.minimize import Unprinted
 from doorstep_server.store import locks
 from doorstep_server.store.columns import Id
-from doorstep_server.store.prepared import Prepared, among, in_lists
+from doorstep_server.store.prepared import Prepared, among, in_lists, uuid_of
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
 
