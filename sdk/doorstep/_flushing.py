@@ -6,7 +6,7 @@ gone from the file, and the lease is ours.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any, TypeAlias
 
 from doorstep._batches import Batch, CheckInToSend
@@ -58,14 +58,14 @@ class _Turn:
         held = sender.held(self._now_s(), who.mark)
         if held is not None:
             return held
-        resting = sender.resting(self._now_s())
+        resting, held_positions = sender.resting(self._now_s()), self._desk.positions.ids()
         up: NextUp = yield Work(
             do=lambda: outbox.next_up(
                 who, self._state, most_items=sender.most_items, resting=resting
             )
         )
         if isinstance(up, Nothing):
-            return (yield from self._rest(up))
+            return (yield from self._rest(up, held_positions))
         if isinstance(up, Batch):
             yield from self._send(up)
         elif isinstance(up, Report):
@@ -75,9 +75,10 @@ class _Turn:
             yield from self._learn()
         return None
 
-    def _rest(self, rest: Nothing) -> Generator[Step, Any, Nothing | None]:
+    def _rest(self, rest: Nothing, held: Collection[str]) -> Generator[Step, Any, Nothing | None]:
+        """What was checked in since the outbox was asked is not over."""
         if rest.why == "empty":
-            self._desk.positions.clear()  # perhaps another process has sent them
+            self._desk.positions.forget(*held)  # another process may have sent them
         if rest.why == "empty" and self._state in GRANTED:
             yield from self._sites.refresh()
         return rest if rest.wait_s != 0 else None

@@ -28,6 +28,10 @@ class Positions(Unpicklable):
     def __repr__(self) -> str:
         return f"<{len(self)} positions>"
 
+    def ids(self) -> frozenset[str]:
+        """Of which check-ins there are any."""
+        return frozenset(self._kept)
+
     def keep(self, new: NewCheckIn) -> None:
         """Hold one more; beyond a thousand the oldest goes."""
         self._kept[new.id] = new
@@ -48,10 +52,11 @@ class Positions(Unpicklable):
         """From now on the server may know what was said of these."""
         self._sent.update(id_ for id_ in ids if id_ in self._kept)
 
-    def forget(self, id_: str) -> None:
-        """One is over."""
-        self._kept.pop(id_, None)
-        self._sent.discard(id_)
+    def forget(self, *ids: str) -> None:
+        """These are over."""
+        for id_ in ids:
+            self._kept.pop(id_, None)
+            self._sent.discard(id_)
 
     def clear(self) -> None:
         """Nothing that was captured may be used any more."""

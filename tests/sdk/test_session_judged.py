@@ -17,11 +17,13 @@ from doorstep import (
     ConnectionLost,
     Fix,
     HTTPTransport,
+    NewCheckIn,
     Outbox,
     ProvisionalVerdict,
     Session,
     ThreadedTransport,
 )
+from doorstep._keeper import Nothing
 from doorstep.testing import FakeServer
 from sdk.boxes import PLACE, Keystore, Phone, Provider, holds_place
 from sdk.scripted import LAT, LON
@@ -505,6 +507,31 @@ def test_no_position_stays_in_memory(trip, end):
             else:
                 await getattr(session, end)()
             assert len(session._desk.positions) == 0
+
+    live(story())
+
+
+def test_what_is_captured_while_the_outbox_is_found_empty_stays_in_memory(trip):
+    """At the start of an app both happen at once."""
+
+    async def story():
+        await trip.enroll()
+        async with trip.session() as session:
+            positions, look = session._desk.positions, session._outbox.next_up
+            new = NewCheckIn(purpose=trip.purpose, fix=Now().fix())
+
+            def captured_meanwhile(*args, **options):
+                found = look(*args, **options)
+                if found == Nothing(why="empty"):
+                    positions.keep(new)
+                return found
+
+            session._outbox.next_up = captured_meanwhile
+            assert await session.flush() == "empty"
+            assert positions.of(new.id) is new
+            session._outbox.next_up = look
+            await session.flush()
+            assert len(positions) == 0, "it is not in the outbox: another process has sent it"
 
     live(story())
 
