@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 import races
 from doorstep_server import deployment
@@ -34,10 +35,11 @@ from doorstep_server.privacy.personal import (
 )
 from doorstep_server.services import _hold, _require_standing
 from doorstep_server.settings import Settings
-from doorstep_server.store import devices, people, subjects
+from doorstep_server.store import devices, driver, people, subjects
 from doorstep_server.store.check_ins import Proposal, Refused, Settled, commit_group
 from doorstep_server.store.database import Database
 from doorstep_server.store.devices import Device, Token
+from doorstep_server.store.driver import Row
 from doorstep_server.store.enrollments import Attempt, Code, issue, redeem
 from doorstep_server.store.reach import Reach
 from doorstep_server.store.subjects import StoredSubject
@@ -46,6 +48,8 @@ from postgres import WITHIN_S, wait_until
 from world import DATABASES, NOON, behind, initialized
 
 RACES = 150
+
+fetch = driver.fetch
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -76,21 +80,22 @@ class Hold:
     reached: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, _: Connection, __: Any, statement: str, *___: Any) -> None:
-        if "JOIN devices" in statement and not self.reached.is_set():
+    def look(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
+        rows = fetch(connection, sql, parameters)
+        if "JOIN devices" in sql and not self.reached.is_set():
             self.reached.set()
             assert self.let_go.wait(WITHIN_S)
+        return rows
 
 
 @contextmanager
 def holding() -> Iterator[Hold]:
     hold = Hold()
-    event.listen(Engine, "after_cursor_execute", hold)
-    try:
-        yield hold
-    finally:
-        hold.let_go.set()
-        event.remove(Engine, "after_cursor_execute", hold)
+    with patch.object(driver, "fetch", hold.look):
+        try:
+            yield hold
+        finally:
+            hold.let_go.set()
 
 
 class Two:
