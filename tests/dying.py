@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from forking import import_all
+
 #: an exit status that no command has; what went wrong with this program itself
 BROKEN = 99
 
@@ -64,9 +66,7 @@ def commands() -> Iterator[Commands]:
 
 
 def main() -> None:
-    import doorstep_server.app  # noqa: PLC0415 - what every command needs, once for all
-    import doorstep_server.cli  # noqa: F401, PLC0415
-
+    import_all()
     for line in sys.stdin:
         order = json.loads(line)
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as count:

@@ -17,25 +17,27 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import contenders
 import postgres
-from contenders import Running, started
+from contenders import Running
 from deployed import Deployed
-from doorstep_server.settings import Settings
+from doorstep_server.settings import PREFIX, Settings
 from driving import Magazine, Shot, Target, closed_loop, lines, open_loop
 from ledger import Ledger
 from postgres import Cluster, ScratchDatabase
+from served import Process, serving
 from world import DATABASES, behind, on_postgres
 
 DEVICES, SITES, CONNECTIONS = 40, 40, 16
@@ -80,7 +82,6 @@ class Kills:
     """A deployment, and what was done to its servers."""
 
     deployed: Deployed
-    folder: Path
     rng: random.Random
     database: ScratchDatabase | None = None
     #: where PostgreSQL itself may be killed
@@ -108,8 +109,15 @@ class Kills:
             return STOPPED
         return CRASHED if number % 5 == 2 and self.cluster is not None else KILLED
 
-    def _served(self) -> AbstractContextManager[Running]:
-        return started(contenders.doorstep("server", self.deployed), self.folder)
+    @contextmanager
+    def _served(self) -> Iterator[Running]:
+        contender = contenders.doorstep("server", self.deployed)
+        environment = contenders.environment(contender, {PREFIX + "LOG_LEVEL": "info"})
+        # what its key is, nobody asks
+        with serving(self.deployed.settings.home, api_key="-", environment=environment) as server:
+            port = urlsplit(server.url).port
+            assert port is not None
+            yield Running(contender=contender, port=port, process=server.process)
 
     def _round(self, number: int, end: str) -> None:
         size = 1 if number % 2 else BATCH
@@ -124,9 +132,7 @@ class Kills:
         self.figures.ends[end] += 1
         self._look()
 
-    def _check_in_until(
-        self, target: Target, size: int, end: str, process: subprocess.Popen[bytes]
-    ) -> None:
+    def _check_in_until(self, target: Target, size: int, end: str, process: Process) -> None:
         moment = self.rng.uniform(0.0, WITHIN_S)
         timer = threading.Timer(moment, self._end, (end, process))
         with lines(target, size, CONNECTIONS) as opened:
@@ -139,7 +145,7 @@ class Kills:
         expected = 0 if end == STOPPED else -signal.SIGKILL
         self._require(status == expected, f"{end}: it ended with {status}")
 
-    def _end(self, end: str, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, end: str, process: Process) -> None:
         if end == CRASHED and self.cluster is not None:
             self.cluster.kill()
         process.send_signal(signal.SIGTERM if end == STOPPED else signal.SIGKILL)
@@ -223,13 +229,11 @@ def run(folder: Path, rounds: int, seed: str, cluster: Cluster | None = None) ->
     """On SQLite, or on a new database of a PostgreSQL that may be killed."""
     rng, settings = random.Random(seed), Settings(home=folder / "home")
     if cluster is None:
-        return Kills(deployed=Deployed(settings=settings), folder=folder, rng=rng).run(rounds)
+        return Kills(deployed=Deployed(settings=settings), rng=rng).run(rounds)
     with postgres.Server(cluster.url()) as server:
         database = server.new_database()
         deployed = Deployed(settings=on_postgres(settings.home, database))
-        return Kills(
-            deployed=deployed, folder=folder, rng=rng, database=database, cluster=cluster
-        ).run(rounds)
+        return Kills(deployed=deployed, rng=rng, database=database, cluster=cluster).run(rounds)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,12 +17,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
+import forking
+from forking import Forked
 from postgres import ScratchDatabase
 
 START_WITHIN_S = 60
+
+#: a server's
+Process = subprocess.Popen[bytes] | Forked
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Served:
 
     home: Path
     url: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     api_key: str
 
@@ -99,7 +105,11 @@ def free_port() -> int:
 
 
 def doorstep(home: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "doorstep_server", "--home", str(home), *arguments]
+    return [sys.executable, "-m", "doorstep_server", *_said(home, *arguments)]
+
+
+def _said(home: Path, *arguments: str) -> list[str]:
+    return ["--home", str(home), *arguments]
 
 
 def on_postgres(database: ScratchDatabase) -> dict[str, str]:
@@ -112,14 +122,13 @@ def on_postgres(database: ScratchDatabase) -> dict[str, str]:
 
 def init(home: Path, environment: Mapping[str, str] | None = None) -> str:
     """Make a deployment; its admin key."""
-    done = subprocess.run(
-        doorstep(home, "init", "--json"),
-        check=True,
-        capture_output=True,
-        timeout=60,
-        env={**os.environ, **(environment or {})},
-    )
-    return str(json.loads(done.stdout)["api_key"])
+    variables = {**os.environ, **(environment or {})}
+    with tempfile.TemporaryFile() as out:
+        status = forking.run(_said(home, "init", "--json"), environment=variables, out=out)
+        out.seek(0)
+        said = out.read()
+    assert status == 0, said
+    return str(json.loads(said)["api_key"])
 
 
 @contextmanager
@@ -145,9 +154,9 @@ def serving(
         "DOORSTEP_DEVICE_AT_ONCE": "0",
         **(environment or {}),
     }
-    command = doorstep(home, "serve", "--port", str(port), "--workers", str(workers))
+    arguments = _said(home, "serve", "--port", str(port), "--workers", str(workers))
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=variables)
+        process = _started(arguments, variables, out, workers)
     served = Served(home, f"http://127.0.0.1:{port}", process, log, key)
     try:
         _wait_until(served, until)
@@ -155,6 +164,16 @@ def serving(
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def _started(
+    arguments: list[str], variables: Mapping[str, str], out: IO[bytes], workers: int
+) -> Process:
+    """Several workers are processes that start anew: then so does the one that has them."""
+    if workers == 1:
+        return forking.start(arguments, environment=variables, out=out)
+    command = [sys.executable, "-m", "doorstep_server", *arguments]
+    return subprocess.Popen(command, stdout=out, stderr=out, env=variables)
 
 
 def _wait_until(served: Served, path: str) -> None:
