@@ -12,7 +12,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from click.testing import CliRunner
 from sqlalchemy import MetaData, Table, UniqueConstraint, inspect
-from sqlalchemy.schema import CreateTable
 
 from doorstep_geofences import Geofence
 from doorstep_server import deployment
@@ -23,7 +22,6 @@ from doorstep_server.keyring.opening import entries_at
 from doorstep_server.settings import Settings
 from doorstep_server.store import Connection, migrate, sites, tenants
 from doorstep_server.store.database import (
-    WAIT_S,
     DatabaseDamaged,
     DatabaseUnavailable,
     UnsupportedDatabase,
@@ -31,7 +29,7 @@ from doorstep_server.store.database import (
 from doorstep_server.store.migrate import ForeignDatabase, SchemaOutdated
 from doorstep_server.store.opening import database_at
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
-from doorstep_server.store.schema import metadata, tallies
+from doorstep_server.store.schema import metadata
 from doorstep_server.store.sites import SiteContent, StoredSite
 from doorstep_server.store.sqlite import SqliteDatabase
 from world import NOON, SQUARE, behind, opened
@@ -381,21 +379,6 @@ def test_every_connection_is_durable_and_overwrites_what_it_deletes(file: Path) 
                 "secure_delete": 1,
                 "foreign_keys": 1,
             }
-
-
-def test_what_came_together_is_in_no_log_once_it_is_mixed(file: Path) -> None:
-    log = file.with_name(file.name + "-wal")
-
-    def busy_timeout(connection: Connection) -> Any:
-        return connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
-
-    with deployment.closed_after(SqliteDatabase(file)) as database:
-        database.administer(lambda c: c.execute(CreateTable(tallies)))
-        assert log.stat().st_size
-        database.mix_now([], [])
-        assert not log.stat().st_size
-        # and writers wait for others as they did
-        assert database.write_now(NOTHING, busy_timeout) == WAIT_S * 1_000
 
 
 def test_a_damaged_database_is_told_and_left_alone(tmp_path: Path) -> None:

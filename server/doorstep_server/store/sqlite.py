@@ -42,13 +42,8 @@ T = TypeVar("T")
 READERS = 4
 #: of each connection at most: pages that a day's check-ins are written into
 CACHE_KIB = 16_384
-#: of the write-ahead log, before it is folded into the file: a page that many groups write into
-#: goes there once
-LOG_PAGES = 4_000
 #: readers are done with the state that they look at within this, or are asked about later
 SCRUBBING_WAIT_S = 20.0
-#: and other writers for so long, to empty the write-ahead log beside them
-MIXING_WAIT_MS = 250
 _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
@@ -126,16 +121,8 @@ class SqliteDatabase(Database):
             time.sleep(0.05)
 
     def mix_now(self, over: Collection[date], lasting: Collection[date]) -> int:
-        """A row lies where its random id puts it; the write-ahead log, which tells more, goes."""
+        """A row lies where its random id puts it, and says nothing of its transaction."""
         del over, lasting
-        with self._one_writer, closing(self._writer.raw_connection()) as connection:
-            cursor = connection.cursor()
-            # not for long: nobody writes meanwhile, and it comes again in an hour
-            cursor.execute(f"PRAGMA busy_timeout = {MIXING_WAIT_MS}")
-            try:
-                cursor.execute(_EMPTY_WAL)
-            finally:
-                cursor.execute(f"PRAGMA busy_timeout = {WAIT_S * 1_000:.0f}")
         return 0
 
     def back_up(self, file: Path) -> None:
@@ -248,7 +235,6 @@ def _prepare(connection: sqlite3.Connection, _: Any) -> None:
         "foreign_keys = ON",
         "temp_store = MEMORY",  # no sorted rows in temporary files
         f"cache_size = -{CACHE_KIB}",
-        f"wal_autocheckpoint = {LOG_PAGES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
     # the one function of PostGIS that the store uses, on planar GEOS as there
