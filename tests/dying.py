@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,8 @@ def _count(count: IO[str], until: int | None) -> None:
     from sqlalchemy import Engine, event  # noqa: PLC0415
     from sqlalchemy.pool import Pool  # noqa: PLC0415
 
+    from doorstep_server.store import driver  # noqa: PLC0415
+
     passed = 0
 
     def moment(*_: object) -> None:
@@ -125,7 +127,18 @@ def _count(count: IO[str], until: int | None) -> None:
         event.listen(Engine, what, moment)
     # given back when it has been committed
     event.listen(Pool, "checkin", moment)
+    # what is said to the driver itself
+    for name in ("fetch", "write"):
+        setattr(driver, name, _after(moment, getattr(driver, name)))
     sys.addaudithook(audited)
+
+
+def _after(moment: Callable[[], None], said: Callable[..., Any]) -> Callable[..., Any]:
+    def saying(*what: Any) -> Any:
+        moment()
+        return said(*what)
+
+    return saying
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_an_erasure_that_was_killed_is_finished_before_the_first_answer(
     outcomes = []
     # what comes before the intent is a third of them
     for tried in range(TRIED):
-        moment = moments - tried * (2 * moments // 3) // TRIED
+        moment = moments - tried * (2 * moments // 3) // (TRIED - 1)
         copy = whole.copy(tmp_path / str(moment))
         outcomes.append(kill_and_finish(doorstep, copy, moment))
         copy.drop()
