@@ -23,7 +23,9 @@ def listening(connection: Connection) -> Iterator[list[Spoken]]:
         spoken.append((statement, parameters))
 
     def noting(of: Connection, sql: str, parameters: Sequence[Any]) -> Sequence[driver.Row]:
-        spoken.append((sql, tuple(parameters)))
+        # other threads speak, too
+        if of is connection:
+            spoken.append((sql, tuple(parameters)))
         return fetch(of, sql, parameters)
 
     event.listen(connection, "before_cursor_execute", note)

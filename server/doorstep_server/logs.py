@@ -6,7 +6,6 @@ Python would print by itself (crashes, of threads and of finalizers too; warning
 itself could not do) goes the same way, or nowhere.
 """
 
-import json
 import logging
 import re
 import sys
@@ -149,4 +148,4 @@ def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
 def _tell(event: str, kind: type[BaseException], trace: TracebackType | None) -> None:
     """Past logging, which may be what failed."""
     if sys.stderr is not None:
-        print(json.dumps({"event": event, **_failure(kind, trace)}), file=sys.stderr)  # noqa: T201
+        print(_encoder.encode({"event": event, **_failure(kind, trace)}).decode(), file=sys.stderr)  # noqa: T201
