@@ -43,7 +43,8 @@ def test_canaries_are_found_where_they_may_be(scanned: tuple[Findings, Path]) ->
         (Kind.ROOT, "keyring"),
     ):
         assert findings.expected[kind.value, place], (kind, place)
-    logs = [log.read_text() for log in (folder / "logs").iterdir()]
+    # what tells of a crash has spaces, a line of the log has none
+    logs = [log.read_text().replace('": "', '":"') for log in (folder / "logs").iterdir()]
     assert sum(text.count('"event":"request"') for text in logs) > 300
     assert any('"event":"crash"' in text for text in logs)
 
