@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from typing import IO, Any
 #: for a process to be forked
 WITHIN_S = 60
 OUTPUTS = (1, 2)
+#: a process's, or its exit status
+NUMBER = struct.Struct("i")
 
 
 @dataclass(eq=False)
@@ -51,11 +54,11 @@ class Forked:
         if self.returncode is None:
             self._life.settimeout(timeout)
             try:
-                said = self._life.recv(16)
+                said = self._life.recv(NUMBER.size)
             except (BlockingIOError, TimeoutError):
                 raise subprocess.TimeoutExpired(self.arguments, timeout or 0.0) from None
             self._life.close()
-            self.returncode = int(said)
+            [self.returncode] = NUMBER.unpack(said)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -69,28 +72,20 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def start(
-    arguments: list[str],
-    *,
-    environment: Mapping[str, str],
-    out: IO[bytes],
-    err: IO[bytes] | None = None,
-    own_group: bool = False,
-) -> Forked:
+def start(arguments: list[str], *, environment: Mapping[str, str], out: IO[bytes]) -> Forked:
     """`doorstep` with these arguments, in this environment and no other."""
     order = {
         "arguments": arguments,
         "environment": dict(environment),
         "folder": str(Path.cwd()),
-        "own_group": own_group,
     }
     mine, its = socket.socketpair()
     with its:
-        outputs = [out.fileno(), (err or out).fileno()]
-        socket.send_fds(_forker(), [b"."], [its.fileno(), *outputs])
+        socket.send_fds(_forker(), [b"."], [its.fileno(), out.fileno()])
     mine.settimeout(WITHIN_S)
     mine.sendall(json.dumps(order).encode() + b"\n")
-    return Forked(int(mine.recv(16)), arguments, mine)
+    [pid] = NUMBER.unpack(mine.recv(NUMBER.size))
+    return Forked(pid, arguments, mine)
 
 
 def run(arguments: list[str], *, environment: Mapping[str, str], out: IO[bytes]) -> int:
@@ -157,17 +152,17 @@ def main() -> None:
 def _next(orders: socket.socket) -> Any:
     """In the process of a command its order; in the one that forks nothing, at the end."""
     while True:
-        said, files, _, _ = socket.recv_fds(orders, 1, 3)
+        said, files, _, _ = socket.recv_fds(orders, 1, 2)
         if not said:
             return None
         if os.fork() == 0:
-            life, *outputs = files
-            return _waited_for(socket.socket(fileno=life), outputs)
+            life, output = files
+            return _waited_for(socket.socket(fileno=life), output)
         for file in files:
             os.close(file)
 
 
-def _waited_for(life: socket.socket, outputs: list[int]) -> Any:
+def _waited_for(life: socket.socket, output: int) -> Any:
     """Fork once more: what returns is the command, and its parent says how it ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with life.makefile("rb") as asked:
@@ -175,25 +170,22 @@ def _waited_for(life: socket.socket, outputs: list[int]) -> Any:
     child = os.fork()
     if child == 0:
         life.close()
-        for here, there in zip(outputs, OUTPUTS, strict=True):
-            os.dup2(here, there)
-        for here in outputs:
-            os.close(here)
-        return order
-    for output in (*outputs, *OUTPUTS):
-        # whoever reads what the command writes shall see where that ends
+        for mine in OUTPUTS:
+            os.dup2(output, mine)
         os.close(output)
-    life.sendall(str(child).encode())
+        return order
+    # whoever reads what the command writes shall see where that ends
+    for mine in (output, *OUTPUTS):
+        os.close(mine)
+    life.sendall(NUMBER.pack(child))
     _, status = os.waitpid(child, 0)
-    life.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    life.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
 def _become(order: Any) -> list[str]:
     """As if it had been started so."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if order["own_group"]:
-        os.setpgid(0, 0)
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
