@@ -47,6 +47,7 @@ MINE, THEIRS = UUID(int=1), UUID(int=2)
 SITE = {"tenant_id": MINE, "site_id": uuid4(), "version": 1, "external_id": None}
 
 OTHER_SITES = sites.alias()
+MY_SITES = select(sites).where(sites.c.tenant_id == MINE).subquery()
 
 NAMED: dict[str, Callable[[], Any]] = {
     "select": lambda: select(sites).where(sites.c.tenant_id == MINE),
@@ -65,6 +66,9 @@ NAMED: dict[str, Callable[[], Any]] = {
         sites.c.site_id.in_(
             select(site_versions.c.site_id).where(site_versions.c.tenant_id == MINE)
         ),
+    ),
+    "in what is read from": lambda: select(
+        select(sites).where(sites.c.tenant_id == MINE).subquery().c.version
     ),
     "update": lambda: update(sites).where(sites.c.tenant_id == MINE).values(version=2),
     "delete": lambda: delete(receipts).where(receipts.c.tenant_id == MINE),
@@ -100,6 +104,12 @@ UNNAMED: dict[str, Callable[[], Any]] = {
         sites.c.version, select(site_versions.c.name).limit(1).scalar_subquery()
     ).where(sites.c.tenant_id == MINE),
     "not in what is read from": lambda: select(select(sites).subquery()),
+    "not in what is looked up for each": lambda: select(
+        select(site_versions).where(site_versions.c.site_id == MY_SITES.c.site_id).lateral()
+    ).select_from(MY_SITES),
+    "text that is read from": lambda: select(
+        text("SELECT version FROM sites").columns(version=Integer).subquery()
+    ),
     "not in a common table": lambda: select(select(sites).cte()),
     "one of a union": lambda: union_all(
         select(sites.c.version).where(sites.c.tenant_id == MINE), select(sites.c.version)

@@ -661,24 +661,28 @@ def full(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[Wor
                 DATE '2026-03-19' - n % 7, NULL, NULL FROM generate_series(1, 20000) AS n
             """
         )
-        # a device for each of as many people, and a code for each
-        sealed = "uuid_send(gen_random_uuid())"
-        world.rows(
-            f"""
-            WITH people AS (
-                INSERT INTO subjects SELECT '{tenant_id}', gen_random_uuid(), {sealed}
-                FROM generate_series(1, 20000) RETURNING *
-            ), enrolled AS (
-                INSERT INTO devices SELECT tenant_id, gen_random_uuid(), subject_id, {sealed},
-                    {sealed}, false FROM people RETURNING *
-            )
-            INSERT INTO device_tokens
-            SELECT tenant_id, substr(md5(random()::text), 1, 16), device_id, {sealed}, false
-            FROM enrolled
-            """
-        )
+        add_people(world, 20_000)
         world.rows("ANALYZE")
         yield world
+
+
+def add_people(world: World, count: int) -> None:
+    """With a device and a token each."""
+    sealed = "uuid_send(gen_random_uuid())"
+    world.rows(
+        f"""
+        WITH people AS (
+            INSERT INTO subjects SELECT '{world.first.tenant_id}', gen_random_uuid(), {sealed}
+            FROM generate_series(1, {count}) RETURNING *
+        ), enrolled AS (
+            INSERT INTO devices SELECT tenant_id, gen_random_uuid(), subject_id, {sealed},
+                {sealed}, false FROM people RETURNING *
+        )
+        INSERT INTO device_tokens
+        SELECT tenant_id, substr(md5(random()::text), 1, 16), device_id, {sealed}, false
+        FROM enrolled
+        """
+    )
 
 
 def plan(world: World, function: Callable[[Connection], object]) -> str:
@@ -739,6 +743,20 @@ def test_the_way_of_a_check_in_reads_no_table_from_end_to_end(full: World) -> No
         line.split(" on ")[1].split()[0] for line in shown.splitlines() if "Seq Scan" in line
     }
     assert scanned == set(), shown
+
+
+def test_tokens_are_looked_up_one_by_one_before_there_are_statistics(world: World) -> None:
+    """In a new deployment's first minute, and all minutes of a server that gathers none."""
+    add_people(world, 2_000)
+    shown = plan(
+        world,
+        lambda c: (
+            devices.standings(c, world.first.tenant_id, ["a" * 16] * 20),
+            devices.find_token(c, world.first.tenant_id, "a" * 16),
+        ),
+    )
+    used = [line.split(" using ")[1].split()[0] for line in shown.splitlines() if "Scan us" in line]
+    assert used == ["pk_device_tokens", "pk_devices", "pk_subjects"] * 2, shown
 
 
 def test_a_retry_looks_into_one_partition(full: World) -> None:

@@ -1,17 +1,22 @@
 """Enrolled devices and their tokens. What is kept of a device is sealed under its subject's key."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
+    Column,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
+    Table,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -176,37 +181,61 @@ def remove_of(connection: Connection, tenant_id: UUID, subject_ids: Sequence[UUI
     connection.execute(delete(devices).where(mine, devices.c.device_id.in_(device_ids)))
 
 
-def _same_subject() -> Any:
-    return (subjects.c.tenant_id == devices.c.tenant_id) & (
+_TENANT = bindparam("tenant_id", type_=Id)
+
+
+def _behind_tokens(dialect: str, *columns: Column[Any]) -> Select[Any]:
+    """What the rows behind tokens, which are given as `kids`, say in these columns."""
+    if dialect == "postgresql":
+        return _one_by_one(columns)
+    same_device = (devices.c.tenant_id == device_tokens.c.tenant_id) & (
+        devices.c.device_id == device_tokens.c.device_id
+    )
+    same_subject = (subjects.c.tenant_id == devices.c.tenant_id) & (
         subjects.c.subject_id == devices.c.subject_id
     )
-
-
-def _same_device() -> Any:
-    return (device_tokens.c.tenant_id == devices.c.tenant_id) & (
-        device_tokens.c.device_id == devices.c.device_id
+    return (
+        select(*columns)
+        .join_from(device_tokens, devices, same_device)
+        .join(subjects, same_subject)
+        .where(
+            *(table.c.tenant_id == _TENANT for table in (device_tokens, devices, subjects)),
+            among(device_tokens.c.kid, "kids", dialect),
+        )
     )
 
 
-def _of_tenant() -> Iterator[ColumnElement[bool]]:
-    """Of each table that a token is joined with, whose rows."""
-    tenant_id = bindparam("tenant_id", type_=Id)
-    return (table.c.tenant_id == tenant_id for table in (device_tokens, devices, subjects))
+def _one_by_one(columns: Sequence[Column[Any]]) -> Select[Any]:
+    """From each token to its device, and to its subject, whatever PostgreSQL makes of the tables.
+
+    Before it has statistics, as in a new deployment's first minutes, it takes a tenant for one row,
+    and would go through all people of a tenant for each group of check-ins.
+    """
+    kids = func.unnest(bindparam("kids", type_=ARRAY(device_tokens.c.kid.type)))
+    given = kids.table_valued("kid", name="given").render_derived()
+    token = _one(device_tokens, device_tokens.c.kid == given.c.kid)
+    device = _one(devices, devices.c.device_id == token.c.device_id)
+    subject = _one(subjects, subjects.c.subject_id == device.c.subject_id)
+    found = {device_tokens: token, devices: device, subjects: subject}
+    return select(*(found[column.table].c[column.name] for column in columns)).select_from(
+        given, token, device, subject
+    )
+
+
+def _one(table: Table, this: ColumnElement[bool]) -> FromClause:
+    # with a limit it is looked up for each row before it, and not joined some other way
+    return select(table).where(table.c.tenant_id == _TENANT, this).limit(1).lateral()
 
 
 _STANDINGS = Prepared(
-    lambda dialect: (
-        select(
-            device_tokens.c.kid,
-            devices.c.device_id,
-            devices.c.subject_id,
-            devices.c.revoked,
-            devices.c.sealed.label("device_sealed"),
-            subjects.c.sealed.label("subject_sealed"),
-        )
-        .join_from(device_tokens, devices, _same_device())
-        .join(subjects, _same_subject())
-        .where(*_of_tenant(), among(device_tokens.c.kid, "kids", dialect))
+    lambda dialect: _behind_tokens(
+        dialect,
+        device_tokens.c.kid,
+        devices.c.device_id,
+        devices.c.subject_id,
+        devices.c.revoked,
+        devices.c.sealed,
+        subjects.c.sealed,
     )
 )
 
@@ -272,19 +301,15 @@ def find_token(connection: Connection, tenant_id: UUID, kid: str) -> Token | Non
 
 
 _TOKENS = Prepared(
-    lambda dialect: (
-        select(
-            device_tokens.c.kid,
-            device_tokens.c.secret_hash,
-            device_tokens.c.fresh,
-            devices.c.device_id,
-            devices.c.subject_id,
-            devices.c.revoked,
-            subjects.c.sealed.label("subject_sealed"),
-        )
-        .join_from(device_tokens, devices, _same_device())
-        .join(subjects, _same_subject())
-        .where(*_of_tenant(), among(device_tokens.c.kid, "kids", dialect))
+    lambda dialect: _behind_tokens(
+        dialect,
+        device_tokens.c.kid,
+        device_tokens.c.secret_hash,
+        device_tokens.c.fresh,
+        devices.c.device_id,
+        devices.c.subject_id,
+        devices.c.revoked,
+        subjects.c.sealed,
     )
 )
 

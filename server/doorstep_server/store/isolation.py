@@ -27,6 +27,7 @@ from sqlalchemy import (
     Delete,
     Engine,
     Insert,
+    Join,
     Select,
     TableClause,
     TextClause,
@@ -37,7 +38,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 from sqlalchemy.sql.operators import and_, eq, in_op
-from sqlalchemy.sql.selectable import AliasedReturnsRows
+from sqlalchemy.sql.selectable import AliasedReturnsRows, TextualSelect
 
 from doorstep_server.store.reach import Reach, reach_of
 from doorstep_server.store.schema import metadata, tenants
@@ -133,6 +134,8 @@ def _namings(compiled: SQLCompiler) -> Iterator[Naming]:
     for part in visitors.iterate(statement):
         if isinstance(part, TableClause | AliasedReturnsRows):
             _require_as_in_schema(part)
+        if isinstance(part, TextualSelect):
+            raise TenantNotNamed
         if isinstance(part, Select):
             yield from _conditions(compiled, _tables(part), part.whereclause)
         elif isinstance(part, Update | Delete):
@@ -174,9 +177,16 @@ def _require_conflict_within_tenant(insertion: Insert) -> None:
 
 def _tables(select: Select[Any]) -> Iterator[TableClause]:
     for source in select.get_final_froms():
-        for part in visitors.iterate(source):
-            if isinstance(part, TableClause):
-                yield part
+        yield from _tables_of(source)
+
+
+def _tables_of(source: Any) -> Iterator[TableClause]:
+    """Without those of selections within it, each of which is looked at by itself."""
+    if isinstance(source, Join):
+        yield from _tables_of(source.left)
+        yield from _tables_of(source.right)
+    elif isinstance(source, TableClause):
+        yield source
 
 
 def _conditions(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: the last revision in `migrations/versions`
-CURRENT = "0007"
+CURRENT = "0008"
 
 
 class SchemaOutdated(RuntimeError):

@@ -60,6 +60,8 @@ class _Compiled:
     namings: tuple[isolation.Naming, ...]
     #: the parameters in their order, and how each is bound
     binds: tuple[tuple[str, Bind | None], ...]
+    #: values that the statement itself gives
+    constants: dict[str, Any]
     #: where a list of values goes in, for databases that know no arrays
     list_marker: str | None
 
@@ -147,6 +149,7 @@ def _compile(statement: Any, dialect: Dialect, columns: tuple[str, ...] | None =
         binds=tuple(
             (name, _binding(compiled.binds[name], dialect)) for name in compiled.positiontup or ()
         ),
+        constants={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
         list_marker=marker,
     )
 
@@ -187,6 +190,7 @@ def _bytes_of(value: UUID | None) -> bytes | None:
 
 def _bound(compiled: _Compiled, values: dict[str, Any], listed: str) -> tuple[str, tuple[Any, ...]]:
     sql, parameters = compiled.sql, []
+    values = compiled.constants | values
     for name, bind in compiled.binds:
         if name == listed and compiled.list_marker is not None:
             items = [item if bind is None else bind(item) for item in values[name]]
