@@ -11,11 +11,8 @@ from .clock import (
     FRESH_FOR_S,
     LONGEST_AGE_S,
     CaptureTimes,
+    Clocks,
     Freshness,
-    age_s,
-    captured_instant,
-    freshness,
-    is_skewed,
 )
 from .fix import Fix
 from .flaws import Flaw, InvalidGeofence
@@ -40,6 +37,7 @@ __all__ = [
     "WORST_ACCURACY_M",
     "Bounds",
     "CaptureTimes",
+    "Clocks",
     "Fix",
     "Flaw",
     "Freshness",
@@ -59,11 +57,7 @@ __all__ = [
     "Site",
     "SiteIndex",
     "Verdict",
-    "age_s",
-    "captured_instant",
-    "freshness",
     "hints",
-    "is_skewed",
     "judge",
     "judge_cell",
     "overlaps",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 #: A live fix is at most this old. The same span is how far clocks may disagree.
 FRESH_FOR_S = 120.0
@@ -34,44 +35,40 @@ class CaptureTimes:
     age_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("captured_at", "received_at", "sent_at"):
-            moment = getattr(self, name)
-            if moment is not None and moment.utcoffset() is None:
-                raise ValueError(f"{name} must name its time zone")
+        _require_zone("captured_at", self.captured_at)
+        _require_zone("received_at", self.received_at)
+        if self.sent_at is not None:
+            _require_zone("sent_at", self.sent_at)
         if self.age_s is not None and not 0.0 <= self.age_s <= LONGEST_AGE_S:
             raise ValueError("age_s must be a number of seconds, not negative, below ten years")
 
 
-def age_s(times: CaptureTimes) -> float:
-    """How old the fix was when it was received.
+class Clocks(NamedTuple):
+    """What the clocks say of a fix when it arrives."""
 
-    A monotonic clock cannot be set, so it is preferred. Of two wall clocks the older
-    reading counts: a wrong clock may make a fix look old, never fresh.
-    """
-    if times.age_s is not None:
-        return times.age_s
-    return max(-min(_ahead_s(times)), 0.0)
+    #: A monotonic clock cannot be set, so it is preferred. Of two wall clocks the older reading
+    #: counts: a wrong clock may make a fix look old, never fresh.
+    age_s: float
+    #: Whether the fix claims to come from the future, of the server or of its own device.
+    is_skewed: bool
+    #: The best knowledge of when the fix was taken.
+    captured_at: datetime
 
+    @classmethod
+    def of(cls, times: CaptureTimes) -> "Clocks":
+        """Read them."""
+        if times.age_s is not None:
+            age = timedelta(seconds=times.age_s)
+            return cls(times.age_s, False, times.received_at - age)
+        ahead_s = _ahead_s(times)
+        return cls(max(-min(ahead_s), 0.0), max(ahead_s) > FRESH_FOR_S, times.captured_at)
 
-def is_skewed(times: CaptureTimes) -> bool:
-    """Whether the fix claims to come from the future, of the server or of its own device."""
-    if times.age_s is not None:
-        return False
-    return max(_ahead_s(times)) > FRESH_FOR_S
-
-
-def freshness(times: CaptureTimes) -> Freshness:
-    """What the clocks say of a live fix."""
-    if is_skewed(times):
-        return Freshness.SKEWED
-    return Freshness.STALE if age_s(times) > FRESH_FOR_S else Freshness.FRESH
-
-
-def captured_instant(times: CaptureTimes) -> datetime:
-    """The best knowledge of when the fix was taken."""
-    if times.age_s is None:
-        return times.captured_at
-    return times.received_at - timedelta(seconds=times.age_s)
+    @property
+    def freshness(self) -> Freshness:
+        """What they say of a live fix."""
+        if self.is_skewed:
+            return Freshness.SKEWED
+        return Freshness.STALE if self.age_s > FRESH_FOR_S else Freshness.FRESH
 
 
 def _ahead_s(times: CaptureTimes) -> list[float]:
@@ -83,3 +80,8 @@ def _ahead_s(times: CaptureTimes) -> list[float]:
     captured = times.captured_at.timestamp()
     later = [times.received_at] if times.sent_at is None else [times.received_at, times.sent_at]
     return [captured - moment.timestamp() for moment in later]
+
+
+def _require_zone(name: str, moment: datetime) -> None:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} must name its time zone")

@@ -128,4 +128,5 @@ class Allowance:
         self._full_at = held
 
     def _label(self, caller: bytes) -> bytes:
-        return hmac.digest(self._key, caller, hashlib.sha256)
+        # keyed by itself, in a fraction of the time of an HMAC
+        return hashlib.blake2b(caller, key=self._key, digest_size=16).digest()

@@ -73,19 +73,24 @@ def _place(error: msgspec.ValidationError) -> str | None:
 
 #: where a member's name ends; or a string begins with a colon
 _NAME_ENDS = re.compile(rb'"[ \t\n\r]*:')
+_NAMES = re.compile(rb'"([a-z_]+)"[ \t\n\r]*:')
 _anything = msgspec.json.Decoder()
 
 
 def _is_surely_plain(body: bytes) -> bool:
-    """Whether a body is JSON without a repeated member, by a glance; if not, it may be even so.
+    """Whether JSON has no repeated member, by a glance; if not, it may have none even so.
 
-    Repeated members are one when they are decoded, and several where names end. Where nothing is
-    escaped, no quotation mark is inside of a string, so none of those ends is overlooked.
+    Where nothing is escaped, no quotation mark is inside of a string, so no name's end is
+    overlooked. Mostly all that end are names like ours, and different. Else repeated members are
+    one when they are decoded, and several where names end.
     """
     if b"\\" in body:
         return False
+    ends = len(_NAME_ENDS.findall(body))
+    if len(set(_NAMES.findall(body))) == ends:
+        return True
     try:
-        return _members(_anything.decode(body)) == len(_NAME_ENDS.findall(body))
+        return _members(_anything.decode(body)) == ends
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

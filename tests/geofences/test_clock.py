@@ -5,14 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorstep_geofences import (
-    CaptureTimes,
-    Freshness,
-    age_s,
-    captured_instant,
-    freshness,
-    is_skewed,
-)
+from doorstep_geofences import CaptureTimes, Clocks, Freshness
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -36,40 +29,43 @@ def times(captured, **others):
     ],
 )
 def test_a_fix_is_fresh_for_two_minutes_either_way(captured, expected):
-    assert freshness(times(captured)) is expected
+    assert Clocks.of(times(captured)).freshness is expected
 
 
 def test_the_device_s_own_clock_may_show_that_a_fix_is_old():
     """Its wall clock is an hour ahead: the fix looks new to us, not to the device."""
     late = times(timedelta(0), sent_at=NOW + 60 * MINUTE)
-    assert age_s(late) == 3600
-    assert freshness(late) is Freshness.STALE
+    assert Clocks.of(late).age_s == 3600
+    assert Clocks.of(late).freshness is Freshness.STALE
 
 
 def test_a_fix_captured_after_it_was_sent_is_skewed():
-    assert is_skewed(times(timedelta(0), sent_at=NOW - 3 * MINUTE))
-    assert not is_skewed(times(timedelta(0), sent_at=NOW - MINUTE))
+    assert Clocks.of(times(timedelta(0), sent_at=NOW - 3 * MINUTE)).is_skewed
+    assert not Clocks.of(times(timedelta(0), sent_at=NOW - MINUTE)).is_skewed
 
 
 def test_a_fix_is_never_of_negative_age():
-    assert age_s(times(MINUTE)) == 0.0
+    assert Clocks.of(times(MINUTE)).age_s == 0.0
 
 
 @pytest.mark.parametrize("captured", [10 * MINUTE, timedelta(hours=-72), timedelta(0)])
 def test_a_monotonic_age_overrules_wall_clocks(captured):
     known = times(captured, age_s=5.0, sent_at=NOW - 60 * MINUTE)
-    assert freshness(known) is Freshness.FRESH
-    assert captured_instant(known) == NOW - timedelta(seconds=5)
+    assert Clocks.of(known).freshness is Freshness.FRESH
+    assert Clocks.of(known).captured_at == NOW - timedelta(seconds=5)
 
 
 def test_without_a_monotonic_age_the_wall_clock_says_when():
-    assert captured_instant(times(-MINUTE)) == NOW - MINUTE
+    assert Clocks.of(times(-MINUTE)).captured_at == NOW - MINUTE
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7))
 def test_an_older_fix_is_never_fresher(seconds, more):
     younger, older = (times(-timedelta(seconds=s)) for s in (seconds, seconds + more))
-    assert (freshness(younger), freshness(older)) != (Freshness.STALE, Freshness.FRESH)
+    assert (Clocks.of(younger).freshness, Clocks.of(older).freshness) != (
+        Freshness.STALE,
+        Freshness.FRESH,
+    )
 
 
 @pytest.mark.parametrize("name", ["captured_at", "received_at", "sent_at"])
@@ -86,16 +82,18 @@ def test_an_impossible_age_is_refused(age):
 
 def test_zones_do_not_matter():
     elsewhere = NOW.astimezone(timezone(timedelta(hours=-3)))
-    assert age_s(CaptureTimes(captured_at=elsewhere, received_at=NOW)) == 0.0
+    assert Clocks.of(CaptureTimes(captured_at=elsewhere, received_at=NOW)).age_s == 0.0
 
 
 def test_the_hour_that_summer_time_repeats_is_an_hour():
     berlin = ZoneInfo("Europe/Berlin")
     first = datetime(2025, 10, 26, 2, 30, tzinfo=berlin, fold=0)
     again = datetime(2025, 10, 26, 2, 30, tzinfo=berlin, fold=1)
-    assert age_s(CaptureTimes(captured_at=first, received_at=again)) == 3600
+    assert Clocks.of(CaptureTimes(captured_at=first, received_at=again)).age_s == 3600
 
 
 def test_the_first_day_of_the_calendar_is_merely_old():
     ancient = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
-    assert freshness(CaptureTimes(captured_at=ancient, received_at=NOW)) is Freshness.STALE
+    assert (
+        Clocks.of(CaptureTimes(captured_at=ancient, received_at=NOW)).freshness is Freshness.STALE
+    )

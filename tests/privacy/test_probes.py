@@ -187,7 +187,7 @@ def test_an_operator_whose_fences_are_no_secret_switches_it_off() -> None:
     with pytest.raises(InvalidSetting, match="DOORSTEP_PROBE_BUDGET"):
         read({"DOORSTEP_PROBE_BUDGET": "false"})
     budget = ProbeBudget.usual(Seconds(), is_on=False)
-    claimants = [Claimant(tenant_id=uuid4(), subject_id=uuid4(), site_id=None)] * 1_000
+    claimants = [Claimant.of(uuid4(), uuid4(), None)] * 1_000
     while budget.searches.take(claimants[0].key()):
         pass
     assert budget.judge(claimants, lambda places: ["judged"] * len(places)) == ["judged"] * 1_000
@@ -236,12 +236,17 @@ def test_what_was_not_answered_does_not_count(
 ) -> None:
     site, phone = tenant.site(), tenant.phone()
 
+    def full(*_: object) -> None:
+        raise trouble
+
     async def in_trouble(*_: object) -> None:
         raise trouble
 
     with monkeypatch.context() as patch:
-        broken = "append" if isinstance(trouble, JournalFull) else "_commit"
-        patch.setattr(world.services.way.journal, broken, in_trouble)
+        if isinstance(trouble, JournalFull):
+            patch.setattr(world.services.way.journal, "put", full)
+        else:
+            patch.setattr(world.services.way.journal, "_commit", in_trouble)
         for _ in range(AT_ONCE_AT_A_SITE + 2):
             assert said(outside(phone, site)) == "unavailable"
     spend(phone, site)
@@ -448,7 +453,7 @@ class Budgeted:
         self.secret = secret
         self.clock = Seconds()
         self._budget = ProbeBudget.usual(self.clock)
-        self._claimant = Claimant(tenant_id=uuid4(), subject_id=uuid4(), site_id=uuid4())
+        self._claimant = Claimant.of(uuid4(), uuid4(), uuid4())
 
     def outcome(self, x_m: float, y_m: float, accuracy_m: float) -> Outcome | None:
         """None: not now."""

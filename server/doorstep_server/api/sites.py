@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from doorstep_geofences import (
     CaptureTimes,
+    Clocks,
     Freshness,
     InvalidGeofence,
     Note,
@@ -23,8 +24,6 @@ from doorstep_geofences import (
     Reason,
     Site,
     SiteIndex,
-    captured_instant,
-    freshness,
     judge,
     read_geofence,
 )
@@ -458,17 +457,19 @@ def _written(
 
 
 def _question(data: Trial, now: datetime) -> Question:
-    times = CaptureTimes(
-        captured_at=data.fix.captured_at,
-        received_at=now,
-        sent_at=data.sent_at,
-        age_s=data.age_s,
+    clocks = Clocks.of(
+        CaptureTimes(
+            captured_at=data.fix.captured_at,
+            received_at=now,
+            sent_at=data.sent_at,
+            age_s=data.age_s,
+        )
     )
     return Question(
         fix=data.fix.fix(),
         site_id=data.site_id,
-        freshness=freshness(times),
-        at=captured_instant(times),
+        freshness=clocks.freshness,
+        at=clocks.captured_at,
     )
 
 

@@ -13,22 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from itertools import islice
 
 import msgspec
 from msgspec import UNSET
 
 from doorstep_geofences import (
     CaptureTimes,
+    Clocks,
     Fix,
     Freshness,
     Question,
     Reason,
     Site,
     Verdict,
-    age_s,
-    captured_instant,
-    is_skewed,
     judge,
     judge_cell,
 )
@@ -36,9 +34,17 @@ from doorstep_server.callers import Caller
 from doorstep_server.check_ins import travel
 from doorstep_server.check_ins.claim import Claim, Told, is_random
 from doorstep_server.check_ins.exact import with_exact
-from doorstep_server.check_ins.journal import Failed, Journal, JournalClosed, JournalFull, Result
+from doorstep_server.check_ins.journal import (
+    Failed,
+    Journal,
+    JournalClosed,
+    JournalFull,
+    Result,
+    Settling,
+)
 from doorstep_server.check_ins.probes import Claimant, ProbeBudget
 from doorstep_server.check_ins.travel import LastPresences
+from doorstep_server.check_ins.turns import Turns
 from doorstep_server.keyring import Keyring
 from doorstep_server.meters import Meters
 from doorstep_server.policies import Policy
@@ -50,9 +56,7 @@ from doorstep_server.store.check_ins import TOO_OLD, Proposal, Refused, Settled
 from doorstep_server.store.database import DatabaseUnavailable
 
 #: some microseconds each, but hundreds where a fix is near an edge
-JUDGED_AT_ONCE = 16
-
-T = TypeVar("T")
+FEW = 16
 
 BUNDLE_OUTDATED = "bundle-outdated"
 
@@ -78,20 +82,22 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
     @classmethod
     def of(cls, policy: Policy, caller: Caller, claim: Claim, received_at: datetime) -> "Arrival":
         """Of a claim that just arrived."""
-        times = CaptureTimes(
-            captured_at=claim.captured_at,
-            received_at=received_at,
-            sent_at=claim.sent_at,
-            age_s=claim.age_s,
+        clocks = Clocks.of(
+            CaptureTimes(
+                captured_at=claim.captured_at,
+                received_at=received_at,
+                sent_at=claim.sent_at,
+                age_s=claim.age_s,
+            )
         )
         return cls(
             caller=caller,
             claim=claim,
             received_at=received_at,
             fix=None if claim.fix is UNSET else claim.fix.fix(),
-            age_s=age_s(times),
-            is_skewed=is_skewed(times),
-            captured_at=captured_instant(times),
+            age_s=clocks.age_s,
+            is_skewed=clocks.is_skewed,
+            captured_at=clocks.captured_at,
             purpose=policy.purposes.get(claim.purpose),
             receipt_key=labels.receipt_key(policy.keys, claim.id),
             digest=_digest(policy, caller, claim),
@@ -111,20 +117,44 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
         return self.has_no_sites or self.fix is None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
     """What the way of a check-in leads through, beside the pure functions."""
 
-    journal: Journal
-    last: LastPresences
-    probes: ProbeBudget
-    keyring: Keyring
-    meters: Meters
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        last: LastPresences,
+        probes: ProbeBudget,
+        keyring: Keyring,
+        meters: Meters,
+    ) -> None:
+        self.journal = journal
+        self.last = last
+        self.probes = probes
+        self.keyring = keyring
+        self.meters = meters
+        self.turns: Turns[_Request] = Turns(partial(_lead_all, self))
+        #: who waits for the database on their way: a loop keeps its tasks but weakly
+        self.asking: set[asyncio.Task[None]] = set()
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Claims of one device on their way."""
+
+    policy: Policy
+    arrivals: Sequence[Arrival]
+    #: by whose budget each is judged; None where its answer tells of no place
+    claimants: Sequence[Claimant | None]
+    results: Settling
+    #: how far they are: verdicts, later doubted ones; the codes of refusals
+    judged: Sequence[Judged | str] = ()
 
 
 def claimant(caller: Caller, claim: Claim) -> Claimant:
     """By whose budget a claim is judged."""
-    return Claimant(tenant_id=caller.tenant_id, subject_id=caller.subject_id, site_id=claim.site_id)
+    return Claimant.of(caller.tenant_id, caller.subject_id, claim.site_id)
 
 
 async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
@@ -134,14 +164,16 @@ async def check_in(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> lis
     """
     settleable = [a for a in arrivals if is_random(a.claim.id)]
     way.journal.require_room(policy.tenant_id, len(settleable))
-    settled = iter(await _within_budget(way, policy, settleable) if settleable else [])
+    if len(settleable) == len(arrivals):
+        return await _settled(way, policy, arrivals) if arrivals else []
+    settled = iter(await _settled(way, policy, settleable) if settleable else [])
     return [
         next(settled) if is_random(arrival.claim.id) else Refused(code="id-not-random")
         for arrival in arrivals
     ]
 
 
-async def _within_budget(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
+async def _settled(way: Way, policy: Policy, arrivals: Sequence[Arrival]) -> list[Result]:
     """What was taken from the budget for no new answer is given back.
 
     Not when the caller goes away: what is settled then is told to who asks with the same id.
@@ -150,34 +182,20 @@ async def _within_budget(way: Way, policy: Policy, arrivals: Sequence[Arrival]) 
         None if arrival.tells_of_no_place else claimant(arrival.caller, arrival.claim)
         for arrival in arrivals
     ]
-
-    def judge_some(places: Sequence[int]) -> list[Judged | str]:
-        return judge_claims(policy, [arrivals[i] for i in places])
-
-    judged = await _aside_if_many(arrivals, partial(way.probes.judge, claimants, judge_some))
+    waiting: Settling = asyncio.get_running_loop().create_future()
+    request = _Request(policy, arrivals, claimants, waiting)
     try:
-        results = await _settled(way, policy, arrivals, judged)
+        if len(arrivals) > FEW:
+            await _lead_aside(way, request)
+        else:
+            way.turns.join(request)
+        results = await waiting
     except (JournalFull, JournalClosed):
-        way.probes.settle(claimants, judged, [Failed()] * len(arrivals))
+        way.probes.settle(claimants, request.judged, [Failed()] * len(request.judged))
         raise
-    way.probes.settle(claimants, judged, results)
-    return results
-
-
-async def _settled(
-    way: Way, policy: Policy, arrivals: Sequence[Arrival], judged: Sequence[Judged | str]
-) -> list[Result]:
-    try:
-        doubted = await travel.doubted(way.last, policy, judged)
-    except DatabaseUnavailable:
-        return [Failed()] * len(arrivals)
-    if policy.limits.max_level is Level.EXACT:
-        fixes = [arrival.fix for arrival in arrivals]
-        doubted = await with_exact(way.keyring, policy, doubted, fixes)
-    proposals = await _aside_if_many(arrivals, partial(propose, policy, arrivals, doubted))
-    results = await way.journal.append(proposals)
-    way.last.note(arrivals[0].caller.tenant_id, doubted, results)
-    _count(way.meters, doubted, results)
+    way.probes.settle(claimants, request.judged, results)
+    way.last.note(policy.tenant_id, request.judged, results)
+    _count(way.meters, request.judged, results)
     return results
 
 
@@ -191,9 +209,124 @@ def _count(meters: Meters, judged: Sequence[Judged | str], results: Sequence[Res
             meters.check_ins.add(one.verdict.outcome.value, one.verdict.reason.value)
 
 
-async def _aside_if_many(arrivals: Sequence[Arrival], step: Callable[[], T]) -> T:
+# -- from claim to journal ---------------------------------------------------------------------
+
+
+async def _lead_aside(way: Way, request: _Request) -> None:
     """A long list takes its steps in a thread, so that others need not wait for it."""
-    return step() if len(arrivals) <= JUDGED_AT_ONCE else await asyncio.to_thread(step)
+    policy = request.policy
+    await asyncio.to_thread(_judge, way, policy, [request])
+    if await _ask(way, request):
+        proposals = await asyncio.to_thread(propose, policy, request.arrivals, request.judged)
+        way.journal.put(proposals, request.results)
+
+
+def _lead_all(way: Way, requests: Sequence[_Request]) -> None:
+    """Short ones go together, those of each tenant."""
+    by_policy: dict[int, list[_Request]] = {}
+    for request in requests:
+        by_policy.setdefault(id(request.policy), []).append(request)
+    for some in by_policy.values():
+        _lead(way, some)
+
+
+def _lead(way: Way, requests: Sequence[_Request]) -> None:
+    policy = requests[0].policy
+    requests = _each_alone_if_fails(partial(_judge, way, policy), requests)
+    at_hand: list[_Request] = []
+    asking: list[_Request] = []
+    for request in requests:
+        (at_hand if _is_at_hand(way, request) else asking).append(request)
+    if asking:
+        task = asyncio.create_task(_lead_asking(way, asking))
+        way.asking.add(task)
+        task.add_done_callback(way.asking.discard)
+    _propose(way, at_hand)
+
+
+async def _lead_asking(way: Way, requests: Sequence[_Request]) -> None:
+    """Those for whom the database or the keyring has to be asked first: together as well."""
+    found = await asyncio.gather(*(_ask(way, request) for request in requests))
+    _propose(way, [request for request, is_known in zip(requests, found, strict=True) if is_known])
+
+
+def _judge(way: Way, policy: Policy, requests: Sequence[_Request]) -> None:
+    arrivals = [arrival for request in requests for arrival in request.arrivals]
+    claimants = [claimant for request in requests for claimant in request.claimants]
+
+    def judge_some(places: Sequence[int]) -> list[Judged | str]:
+        return judge_claims(policy, [arrivals[i] for i in places])
+
+    judged = iter(way.probes.judge(claimants, judge_some))
+    for request in requests:
+        request.judged = list(islice(judged, len(request.arrivals)))
+
+
+def _is_at_hand(way: Way, request: _Request) -> bool:
+    """Doubt travel, where nobody has to be asked for it; whether that was so."""
+    if request.policy.limits.max_level is Level.EXACT:
+        return False
+    doubted = travel.doubted_at_hand(way.last, request.policy, request.judged)
+    if doubted is not None:
+        request.judged = doubted
+    return doubted is not None
+
+
+async def _ask(way: Way, request: _Request) -> bool:
+    """Doubt travel, and seal what is to be kept exactly; False where the request ends with it."""
+    policy, results = request.policy, request.results
+    try:
+        request.judged = await travel.doubted(way.last, policy, request.judged)
+        if policy.limits.max_level is Level.EXACT:
+            fixes = [arrival.fix for arrival in request.arrivals]
+            request.judged = await with_exact(way.keyring, policy, request.judged, fixes)
+    except DatabaseUnavailable:
+        _tell(results, [Failed()] * len(request.arrivals))
+        return False
+    except Exception as error:  # noqa: BLE001 - the one request that it concerns is told
+        _tell(results, error)
+        return False
+    return True
+
+
+def _propose(way: Way, requests: Sequence[_Request]) -> None:
+    """Into the journal. The fixes end in here."""
+    proposed: dict[_Request, Sequence[Proposal]] = {}
+
+    def propose_all(some: Sequence[_Request]) -> None:
+        for request in some:
+            proposed[request] = propose(request.policy, request.arrivals, request.judged)
+
+    for request in _each_alone_if_fails(propose_all, requests):
+        try:
+            way.journal.put(proposed[request], request.results)
+        except (JournalFull, JournalClosed) as error:
+            _tell(request.results, error)
+
+
+def _each_alone_if_fails(
+    step: Callable[[Sequence[_Request]], None], requests: Sequence[_Request]
+) -> list[_Request]:
+    """Have requests take a step; those that could. What fails for one must not for the others."""
+    present = [request for request in requests if not request.results.done()]
+    try:
+        if present:
+            step(present)
+    except Exception as error:  # noqa: BLE001 - whatever it is, one must not take the others along
+        if len(present) > 1:
+            return [one for each in present for one in _each_alone_if_fails(step, [each])]
+        _tell(present[0].results, error)
+        return []
+    return present
+
+
+def _tell(results: Settling, said: list[Result] | Exception) -> None:
+    if results.done():
+        return
+    if isinstance(said, Exception):
+        results.set_exception(said)
+    else:
+        results.set_result(said)
 
 
 def judge_claims(policy: Policy, arrivals: Sequence[Arrival]) -> list[Judged | str]:
@@ -345,6 +478,7 @@ def _proposal(arrival: Arrival, outcome: Minimized | str) -> Proposal:
         subject_id=caller.subject_id,
         subject_keys=caller.subject_keys,
         kid=caller.kid,
+        opened=caller.opened,
         id=claim.id,
         receipt_key=arrival.receipt_key,
         digest=arrival.digest,

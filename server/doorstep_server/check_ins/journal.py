@@ -44,12 +44,14 @@ class Failed:
 
 
 Result = Settled | Refused | Failed
+#: where the results of some proposals are told
+Settling = asyncio.Future[list[Result]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     proposals: Sequence[Proposal]
-    result: asyncio.Future[list[Result]]
+    result: Settling
     since_s: float
 
 
@@ -90,15 +92,19 @@ class Journal:
 
         Raises `JournalFull`, also when they waited too long, and `JournalClosed`.
         """
+        result: Settling = asyncio.get_running_loop().create_future()
+        self.put(proposals, result)
+        return await result
+
+    def put(self, proposals: Sequence[Proposal], result: Settling) -> None:
+        """As `append`, and what comes of it is told by a future; whose is cancelled has gone."""
         tenant_id = proposals[0].tenant_id
         self.require_room(tenant_id, len(proposals))
-        result = asyncio.get_running_loop().create_future()
         waiting = _Waiting(proposals, result, self._monotonic())
         self._line.add(tenant_id, len(proposals), waiting)
         self._meters.waiting.set(self._line.size)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
-        return await waiting.result
 
     async def drain(self) -> None:
         """Take nothing new, and return when everything that waits is settled."""

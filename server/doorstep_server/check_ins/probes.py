@@ -16,6 +16,7 @@ bring a budget of its own. In memory: each process counts for itself, and anew w
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from doorstep_geofences import Reason
@@ -50,18 +51,18 @@ _INSIDE = frozenset({Reason.INSIDE, Reason.IMPLAUSIBLE_TRAVEL})
 Judge = Callable[[Sequence[int]], Sequence[Judged | str]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claimant:
+class Claimant(NamedTuple):
     """A person, and the site that they claim; none when they search."""
 
-    tenant_id: UUID
-    subject_id: UUID
-    site_id: UUID | None
+    #: what is counted by; only a keyed hash of it is remembered
+    key: bytes
+    searches: bool
 
-    def key(self) -> bytes:
-        """What is counted by: only a keyed hash of it is remembered."""
-        parts = (self.tenant_id, self.subject_id, self.site_id)
-        return b"".join(part.bytes for part in parts if part is not None)
+    @classmethod
+    def of(cls, tenant_id: UUID, subject_id: UUID, site_id: UUID | None) -> "Claimant":
+        """By whose budget a claim is judged."""
+        person = tenant_id.bytes + subject_id.bytes
+        return cls(person, True) if site_id is None else cls(person + site_id.bytes, False)
 
 
 #: Whose each claim of a request is; None for one that no site is asked about.
@@ -87,7 +88,7 @@ class ProbeBudget:
 
     def wait_s(self, claimant: Claimant) -> int:
         """Seconds until a claim will be judged again; 0 when it is now."""
-        return self._allowance(claimant).wait_s(claimant.key())
+        return self._allowance(claimant).wait_s(claimant.key)
 
     def judge(self, claimants: Claimants, judge: Judge) -> list[Judged | str]:
         """Judge claims while there is something left for them; the others are refused unjudged.
@@ -121,18 +122,18 @@ class ProbeBudget:
         if claimant is None:
             left = len(waiting)
         else:
-            left = min(len(waiting), self._allowance(claimant).left(claimant.key()))
+            left = min(len(waiting), self._allowance(claimant).left(claimant.key))
         return [waiting.popleft() for _ in range(left)]
 
     def _take(self, claimant: Claimant | None) -> bool:
-        return claimant is None or self._allowance(claimant).take(claimant.key())
+        return claimant is None or self._allowance(claimant).take(claimant.key)
 
     def _give_back(self, claimant: Claimant | None) -> None:
         if claimant is not None:
-            self._allowance(claimant).give_back(claimant.key())
+            self._allowance(claimant).give_back(claimant.key)
 
     def _allowance(self, claimant: Claimant) -> Allowance:
-        return self.searches if claimant.site_id is None else self.claims
+        return self.searches if claimant.searches else self.claims
 
 
 def tells_of_a_place(claimed_site_id: UUID | None, reason: Reason) -> bool:

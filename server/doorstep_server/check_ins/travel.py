@@ -65,6 +65,14 @@ class _Known:
     noted_at: datetime
 
 
+#: a tenant and a subject, as numbers: ids are compared in Python, which takes many times as long
+_Person = tuple[int, int]
+
+
+def _person(tenant_id: UUID, subject_id: UUID) -> _Person:
+    return tenant_id.int, subject_id.int
+
+
 class LastPresences:
     """Where each subject was last accepted: what this process knows, and the way to ask."""
 
@@ -73,14 +81,21 @@ class LastPresences:
         self._stored = Gathered(self._read)
         self._limit = limit
         # in the order in which they were noted
-        self._known: OrderedDict[tuple[UUID, UUID], _Known] = OrderedDict()
+        self._known: OrderedDict[_Person, _Known] = OrderedDict()
+
+    def at_hand(self, policy: Policy, judged: Judged) -> list[Presence] | None:
+        """As `around`, where this process knows; None where the database is to be asked."""
+        self._let_go(judged.received_at)
+        known = self._known.get(_person(policy.tenant_id, judged.subject_id))
+        if known is None or _is_old(known, judged.received_at):
+            return None
+        return [known.presence]
 
     async def around(self, policy: Policy, judged: Judged) -> list[Presence]:
         """Where the subject of a check-in was accepted, as near to it in time as is known."""
-        self._let_go(judged.received_at)
-        known = self._known.get((policy.tenant_id, judged.subject_id))
-        if known is not None and not _is_old(known, judged.received_at):
-            return [known.presence]
+        known = self.at_hand(policy, judged)
+        if known is not None:
+            return known
         found = await self._stored.ask((policy.tenant_id, _rows_near(policy, judged)))
         accepted = [r for r in found if r.outcome is Outcome.ACCEPTED]
         presences = (_stored_presence(policy, r) for r in _next_to(accepted, _captured_at(judged)))
@@ -97,7 +112,7 @@ class LastPresences:
 
     def forget(self, tenant_id: UUID, subject_id: UUID) -> None:
         """Nothing is known of a subject any more."""
-        self._known.pop((tenant_id, subject_id), None)
+        self._known.pop(_person(tenant_id, subject_id), None)
 
     def note(
         self, tenant_id: UUID, judged: Sequence[Judged | str], results: Sequence[Result]
@@ -107,8 +122,9 @@ class LastPresences:
             if isinstance(one, str) or not _is_accepted(one) or not _is_new_presence(result):
                 continue
             if one.received_at - _captured_at(one) < KNOWN_FOR:
-                self._known[tenant_id, one.subject_id] = _Known(_presence(one), one.received_at)
-                self._known.move_to_end((tenant_id, one.subject_id))
+                person = _person(tenant_id, one.subject_id)
+                self._known[person] = _Known(_presence(one), one.received_at)
+                self._known.move_to_end(person)
                 self._let_go(one.received_at)
                 return
 
@@ -121,20 +137,45 @@ class LastPresences:
             del self._known[key]
 
 
+def doubted_at_hand(
+    last: LastPresences, policy: Policy, judged: Sequence[Judged | str]
+) -> Sequence[Judged | str] | None:
+    """As `doubted`, where nobody is to be asked; None where the database is."""
+    first = _first_accepted(policy, judged)
+    if first is None:
+        return judged
+    presences = last.at_hand(policy, first)
+    return None if presences is None else _doubted_after(policy, judged, presences)
+
+
 async def doubted(
     last: LastPresences, policy: Policy, judged: Sequence[Judged | str]
-) -> list[Judged | str]:
+) -> Sequence[Judged | str]:
     """A subject's judged check-ins (or the codes of refusals), the implausible ones uncertain.
 
     In their order: each that stays accepted is where the next one comes from.
     """
+    first = _first_accepted(policy, judged)
+    if first is None:
+        return judged
+    return _doubted_after(policy, judged, await last.around(policy, first))
+
+
+def _first_accepted(policy: Policy, judged: Sequence[Judged | str]) -> Judged | None:
+    """The first that may be doubted."""
+    if policy.max_speed_m_s is None:
+        return None
+    return next((one for one in judged if isinstance(one, Judged) and _is_accepted(one)), None)
+
+
+def _doubted_after(
+    policy: Policy, judged: Sequence[Judged | str], presences: Sequence[Presence]
+) -> list[Judged | str]:
+    assert policy.max_speed_m_s is not None, "else nobody is doubted"
     results = list(judged)
-    presences: list[Presence] | None = None
     for i, one in enumerate(judged):
-        if policy.max_speed_m_s is None or isinstance(one, str) or not _is_accepted(one):
+        if isinstance(one, str) or not _is_accepted(one):
             continue
-        if presences is None:
-            presences = await last.around(policy, one)
         here, at = _presence(one), _captured_at(one)
         if any(_is_too_fast(there, here, at, policy.max_speed_m_s) for there in presences):
             results[i] = _doubted(one)

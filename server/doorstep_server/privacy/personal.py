@@ -5,6 +5,7 @@ is other bytes, so of a table that is written anew as a whole nobody can tell wh
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -66,19 +67,44 @@ def unseal_device_details(keys: SubjectKeys, device_id: UUID, sealed: bytes) -> 
     return _device_decoder.decode(unseal_personal(keys, _DEVICE + device_id.bytes, sealed))
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """Whose it is, as the 16 bytes of the id, and what is stored of them."""
 
     owner: bytes
-    text: bytes = field(repr=False)
+    text: bytes
+
+    def __repr__(self) -> str:
+        return "<Sealed redacted>"
 
 
-def unseal_details(
-    keys: SubjectKeys, device: Sealed, subject: Sealed
-) -> tuple[DeviceDetails, SubjectDetails]:
+Details = tuple[DeviceDetails, SubjectDetails]
+
+
+def unseal_details(keys: SubjectKeys, device: Sealed, subject: Sealed) -> Details:
     """Both at once, which is what each check-in asks. Raises `seals.BrokenSeal`."""
     of_device, of_subject = unseal_all_personal(
         keys, (_DEVICE + device.owner, device.text), (_SUBJECT + subject.owner, subject.text)
     )
     return _device_decoder.decode(of_device), _subject_decoder.decode(of_subject)
+
+
+class Opened:
+    """What was unsealed last of one device and its owner, as long as the same bytes are stored.
+
+    Whatever changes is sealed anew, with a fresh nonce: so the same bytes say the same.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: tuple[Sealed, Sealed, Details] | None = None
+
+    def __repr__(self) -> str:
+        return "<Opened redacted>"
+
+    def details(self, keys: SubjectKeys, device: Sealed, subject: Sealed) -> Details:
+        """What they say. Raises `seals.BrokenSeal`."""
+        known = self._known
+        if known is None or known[0] != device or known[1] != subject:
+            known = self._known = (device, subject, unseal_details(keys, device, subject))
+        return known[2]

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 from sqlalchemy import (
@@ -45,7 +46,7 @@ from doorstep_server.privacy.minimize import (
     Unprinted,
 )
 from doorstep_server.privacy.permission import Permission
-from doorstep_server.privacy.personal import Sealed, SubjectDetails, unseal_details
+from doorstep_server.privacy.personal import Opened, Sealed, SubjectDetails
 from doorstep_server.privacy.seals import BrokenSeal
 from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import devices, locks
@@ -76,6 +77,7 @@ class Proposal(Unprinted, frozen=True, kw_only=True):
     subject_keys: SubjectKeys
     #: the token that it came with
     kid: str
+    opened: Opened = msgspec.field(default_factory=Opened)
     id: UUID
     receipt_key: bytes
     digest: bytes
@@ -203,7 +205,7 @@ class _Group:
         known = self.opened.get(proposal.kid)
         if known is None:
             try:
-                device, subject = unseal_details(
+                device, subject = proposal.opened.details(
                     proposal.subject_keys,
                     Sealed(bytes_of(standing.device_id), standing.device_sealed),
                     Sealed(bytes_of(standing.subject_id), standing.subject_sealed),
