@@ -57,9 +57,10 @@ def ask_erasure(connection: Connection, tenant_id: UUID, erasure: Erasure) -> Er
     """
     assert erasure.subject_id is not None
     locks.changing(connection, tenant_id, [erasure.subject_id])
-    begun = [e for e in unfinished(connection, tenant_id) if e.subject_id == erasure.subject_id]
-    if begun:
-        return begun[0]
+    same = _erasures(tenant_id).where(erasures.c.subject_id == erasure.subject_id)
+    begun = connection.execute(same).first()
+    if begun is not None:
+        return _erasure(begun)
     remove(connection, tenant_id, [erasure.subject_id])
     connection.execute(
         insert(erasures).values(
