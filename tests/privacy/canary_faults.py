@@ -31,20 +31,36 @@ def of(scene: Scene) -> Iterator[Fault]:
         yield from (connections_ended, read_only)
     if scene.full:
         yield held
+        if scene.database is not None:
+            yield row_quoted
 
 
 @contextmanager
 def row_refused(scene: Scene) -> Iterator[None]:
-    """The database refuses every new row, for a reason that the server does not know."""
+    """The database refuses every new row, for a reason that the server does not know.
+
+    It says nothing of the row: whatever is told of it comes from the statement's values.
+    """
     if scene.database is None:
         make = "CREATE TRIGGER refuse_{0} BEFORE INSERT ON {0} BEGIN SELECT RAISE(ABORT, 'no'); END"
-        undo = "DROP TRIGGER refuse_{0}"
-    else:
-        make = "ALTER TABLE {0} ADD CONSTRAINT refuse_{0} CHECK (false) NOT VALID"
-        undo = "ALTER TABLE {0} DROP CONSTRAINT refuse_{0}"
-    _run(scene, make)
-    yield
-    _run(scene, undo)
+        with _each(scene, make, "DROP TRIGGER refuse_{0}"):
+            yield
+        return
+    scene.database.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no'; END $$"
+    )
+    make = "CREATE TRIGGER refuse BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION refuse()"
+    with _each(scene, make, "DROP TRIGGER refuse ON {0}"):
+        yield
+
+
+@contextmanager
+def row_quoted(scene: Scene) -> Iterator[None]:
+    """The same, and PostgreSQL quotes the row in what it says."""
+    make = "ALTER TABLE {0} ADD CONSTRAINT refuse_{0} CHECK (false) NOT VALID"
+    with _each(scene, make, "ALTER TABLE {0} DROP CONSTRAINT refuse_{0}"):
+        yield
 
 
 @contextmanager
@@ -97,6 +113,14 @@ def _terminate(scene: Scene) -> None:
     assert scene.cluster is not None
     assert scene.database is not None
     scene.cluster.terminate_backends(scene.database.name)
+
+
+@contextmanager
+def _each(scene: Scene, make: str, undo: str) -> Iterator[None]:
+    """Make something of each table, and undo it."""
+    _run(scene, make)
+    yield
+    _run(scene, undo)
 
 
 def _run(scene: Scene, statement: str) -> None:
