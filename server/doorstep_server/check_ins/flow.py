@@ -3,14 +3,15 @@
     claim → judge (pure, within the probe budget) → doubt travel
           → minimize (pure: the fix dies here) → journal → answer
 
-Decoding and authentication come before, in `api`. Everything takes lists; one is a batch of one.
+Decoding and authentication come before, in `api`. Everything takes lists: the requests of one turn
+of the event loop go together, as far as they are of one tenant; and each is told for itself.
 A replay is answered even where the claim would be refused today, so a refusal found here travels
 with the proposal and is only spoken when the transaction finds no receipt.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -117,26 +118,21 @@ class Arrival(Unprinted, frozen=True, kw_only=True):
         return self.has_no_sites or self.fix is None
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Way:
     """What the way of a check-in leads through, beside the pure functions."""
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        last: LastPresences,
-        probes: ProbeBudget,
-        keyring: Keyring,
-        meters: Meters,
-    ) -> None:
-        self.journal = journal
-        self.last = last
-        self.probes = probes
-        self.keyring = keyring
-        self.meters = meters
-        self.turns: Turns[_Request] = Turns(partial(_lead_all, self))
-        #: who waits for the database on their way: a loop keeps its tasks but weakly
-        self.asking: set[asyncio.Task[None]] = set()
+    journal: Journal
+    last: LastPresences
+    probes: ProbeBudget
+    keyring: Keyring
+    meters: Meters
+    turns: "Turns[_Request]" = field(init=False)
+    #: who waits for the database on their way: a loop keeps its tasks but weakly
+    asking: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(partial(_lead_all, self))
 
 
 @dataclass(slots=True, eq=False)
@@ -231,17 +227,20 @@ def _lead_all(way: Way, requests: Sequence[_Request]) -> None:
 
 
 def _lead(way: Way, requests: Sequence[_Request]) -> None:
-    policy = requests[0].policy
-    requests = _each_alone_if_fails(partial(_judge, way, policy), requests)
-    at_hand: list[_Request] = []
-    asking: list[_Request] = []
-    for request in requests:
-        (at_hand if _is_at_hand(way, request) else asking).append(request)
+    """Those of one policy. Whatever happens, each of them is told."""
+    judged = _each_alone_if_fails(partial(_judge, way, requests[0].policy), requests)
+    at_hand: dict[_Request, bool] = {}
+
+    def doubt(some: Sequence[_Request]) -> None:
+        at_hand.update((request, _is_at_hand(way, request)) for request in some)
+
+    doubted = _each_alone_if_fails(doubt, judged)
+    asking = [request for request in doubted if not at_hand[request]]
     if asking:
         task = asyncio.create_task(_lead_asking(way, asking))
         way.asking.add(task)
         task.add_done_callback(way.asking.discard)
-    _propose(way, at_hand)
+    _propose(way, [request for request in doubted if at_hand[request]])
 
 
 async def _lead_asking(way: Way, requests: Sequence[_Request]) -> None:
