@@ -97,3 +97,24 @@ def test_tables_tell_each_bar_and_plots_are_drawn(out: Path) -> None:
         ):
             assert f"| {bar} |" in told, bar
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(why_no_server() is not None, reason="it compares on PostgreSQL, too")
+def test_a_checkout_is_compared_with_another() -> None:
+    """Here with itself."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    tiny = ["--rounds", "1", "--seconds", "0.2", "--sites", "1", "--devices", "2"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "loadtests/before.py"), str(ROOT), *tiny],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    compared = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    assert compared == [
+        "SQLite, single", "PostgreSQL, single",
+        "SQLite, batches of 100", "PostgreSQL, batches of 100",
+    ]  # fmt: skip
