@@ -78,7 +78,7 @@ _anything = msgspec.json.Decoder()
 
 
 def _is_surely_plain(body: bytes) -> bool:
-    """Whether JSON has no repeated member, by a glance; if not, it may have none even so.
+    """Whether what is JSON has no repeated member, by a glance; if not, it may have none even so.
 
     Where nothing is escaped, no quotation mark is inside of a string, so no name's end is
     overlooked. Mostly all that end are names like ours, and different. Else repeated members are

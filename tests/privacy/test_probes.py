@@ -188,7 +188,7 @@ def test_an_operator_whose_fences_are_no_secret_switches_it_off() -> None:
         read({"DOORSTEP_PROBE_BUDGET": "false"})
     budget = ProbeBudget.usual(Seconds(), is_on=False)
     claimants = [Claimant.of(uuid4(), uuid4(), None)] * 1_000
-    while budget.searches.take(claimants[0].key()):
+    while budget.searches.take(claimants[0].key):
         pass
     assert budget.judge(claimants, lambda places: ["judged"] * len(places)) == ["judged"] * 1_000
 
@@ -461,7 +461,7 @@ class Budgeted:
             return None
         outcome = self.secret.outcome(x_m, y_m, accuracy_m)
         if outcome is not Outcome.ACCEPTED:
-            assert self._budget.claims.take(self._claimant.key())
+            assert self._budget.claims.take(self._claimant.key)
         return outcome
 
 

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,7 +73,7 @@ _PIECES = st.sampled_from(
         "]",
     ]
 )
-_NAMES = st.sampled_from(["a", "b", "", ":", ":a", " :", "a:", '"', "\\"])
+_NAMES = st.sampled_from(["a", "b", "ab", "", ":", ":a", " :", "a:", '"', "\\"])
 
 
 def _texts() -> st.SearchStrategy[str]:
@@ -90,9 +91,15 @@ def _texts() -> st.SearchStrategy[str]:
 
 @given(text=_texts() | st.lists(_PIECES, max_size=12).map("".join))
 def test_what_looks_plain_by_a_glance_is_plain(text: str) -> None:
-    """And what is plain, and has nothing escaped or that looks like a name, is so by a glance."""
-    if wire._is_surely_plain(text.encode()):
-        wire._require_plain(text.encode())  # raises a refusal of what is not
+    """And what is plain, and has nothing escaped or that looks like a name, is so by a glance.
+
+    Whether it is JSON at all is found when it is decoded.
+    """
+    body = text.encode()
+    with suppress(msgspec.DecodeError):
+        msgspec.json.decode(body)
+        if wire._is_surely_plain(body):
+            wire._require_plain(body)  # raises a refusal of what is not
 
 
 def test_a_usual_body_is_seen_to_be_plain_by_a_glance(phone: Phone) -> None:
