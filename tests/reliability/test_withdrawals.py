@@ -82,7 +82,7 @@ class Hold:
 
     def look(self, connection: Connection, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         rows = fetch(connection, sql, parameters)
-        if "JOIN devices" in sql and not self.reached.is_set():
+        if "device_tokens" in sql and not self.reached.is_set():
             self.reached.set()
             assert self.let_go.wait(WITHIN_S)
         return rows
