@@ -22,12 +22,11 @@ OURS = {"SQLite", "PostgreSQL"} if why_no_server() is None else {"SQLite"}
 USUAL = {"usual design"} if why_no_server() is None else set[str]()
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bench") / "out"
+def run(program: str, *options: str) -> str:
+    """One of the load tests' programs; what it printed."""
     path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, str(ROOT / "loadtests/bench.py"), *TINY.split(), "--out", str(folder)],
+        [sys.executable, str(ROOT / "loadtests" / program), *options],
         capture_output=True,
         text=True,
         timeout=600,
@@ -35,7 +34,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("NOT COMPARED" in done.stdout) == (why_no_server() is not None)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "out"
+    said = run("bench.py", *TINY.split(), "--out", str(folder))
+    assert ("NOT COMPARED" in said) == (why_no_server() is not None)
     return folder
 
 
@@ -102,18 +108,9 @@ def test_tables_tell_each_bar_and_plots_are_drawn(out: Path) -> None:
 @pytest.mark.skipif(why_no_server() is not None, reason="it compares on PostgreSQL, too")
 def test_a_checkout_is_compared_with_another() -> None:
     """Here with itself."""
-    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     tiny = ["--rounds", "1", "--seconds", "0.2", "--sites", "1", "--devices", "2"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "loadtests/before.py"), str(ROOT), *tiny],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    compared = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    said = run("before.py", str(ROOT), *tiny)
+    compared = [line.partition(":")[0] for line in said.splitlines()]
     assert compared == [
         "SQLite, single", "PostgreSQL, single",
         "SQLite, batches of 100", "PostgreSQL, batches of 100",
