@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import (
     Connection,
     Integer,
-    bindparam,
     column,
     delete,
     insert,
@@ -28,9 +27,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import doorstep_server.store
 from doorstep_server.store import tenants as tenant_functions
-from doorstep_server.store.columns import Id
 from doorstep_server.store.isolation import TenantNotNamed
-from doorstep_server.store.prepared import Prepared, PreparedRows, among, uuid_of
+from doorstep_server.store.lookups import looked_up
+from doorstep_server.store.prepared import Prepared, PreparedRows, uuid_of
 from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 from doorstep_server.store.schema import (
     changes,
@@ -205,8 +204,7 @@ def test_of_many_rows_each_must_be_within_reach(world: World) -> None:
 
 
 def _sites_of(dialect: str) -> Any:
-    mine = sites.c.tenant_id == bindparam("tenant_id", type_=Id)
-    return select(sites.c.site_id).where(mine, among(sites.c.external_id, "names", dialect))
+    return looked_up([sites.c.site_id], sites.c.external_id, "names", dialect)
 
 
 def test_what_is_prepared_stays_within_reach_as_well(world: World) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from doorstep_server import deployment
 from doorstep_server.keyring.opening import entries_at
+from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.retention import run as retention_run
 from doorstep_server.settings import Settings
 from doorstep_server.store import (
@@ -28,6 +29,7 @@ from doorstep_server.store import (
     mixing,
     retention,
     sites,
+    tokens,
 )
 from doorstep_server.store.check_ins import Filter
 from doorstep_server.store.database import (
@@ -39,6 +41,7 @@ from doorstep_server.store.database import (
 from doorstep_server.store.postgres import DOING_MUCH
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.schema import metadata
+from doorstep_server.store.tokens import NextNumbers
 from postgres import Cluster, ScratchDatabase, Server, Session, session, sql, wait_until
 from spoken import listening
 from world import FAR_OUTSIDE, NOON, Phone, Tenancy, World, initialized, on_postgres, opened
@@ -644,26 +647,32 @@ def full(worlds: Callable[[str], AbstractContextManager[World]]) -> Iterator[Wor
                   AS place FROM made) AS placed
             """
         )
-        copied = "purpose, policy_version, legal_basis, level, site_id, site_version, action"
-        world.rows(
-            f"""
-            INSERT INTO check_ins (tenant_id, expires_on, id, token, sealed, time, {copied},
-                outcome, reason, evidence)
-            SELECT tenant_id, expires_on - (n % 50), gen_random_uuid(),
-                uuid_send(gen_random_uuid()), sealed, time - n * interval '1 minute', {copied},
-                outcome, reason, evidence
-            FROM check_ins, generate_series(1, 20000) AS n
-            """
-        )
-        world.rows(
-            f"""
-            INSERT INTO receipts SELECT '{tenant_id}', uuid_send(gen_random_uuid()), '\\x0000',
-                DATE '2026-03-19' - n % 7, NULL, NULL FROM generate_series(1, 20000) AS n
-            """
-        )
+        add_check_ins(world, 20_000, days=50)
         add_people(world, 20_000)
         world.rows("ANALYZE")
         yield world
+
+
+def add_check_ins(world: World, count: int, days: int) -> None:
+    """With a receipt each, like the one that there is, of so many days."""
+    copied = "purpose, policy_version, legal_basis, level, site_id, site_version, action"
+    world.rows(
+        f"""
+        INSERT INTO check_ins (tenant_id, expires_on, id, token, sealed, time, {copied},
+            outcome, reason, evidence)
+        SELECT tenant_id, expires_on - (n % {days}), gen_random_uuid(),
+            uuid_send(gen_random_uuid()), sealed, time - n * interval '1 minute', {copied},
+            outcome, reason, evidence
+        FROM check_ins, generate_series(1, {count}) AS n
+        """
+    )
+    world.rows(
+        f"""
+        INSERT INTO receipts SELECT '{world.first.tenant_id}', uuid_send(gen_random_uuid()),
+            '\\x0000', DATE '2026-03-19' - n % 7, NULL, NULL
+        FROM generate_series(1, {count}) AS n
+        """
+    )
 
 
 def add_people(world: World, count: int) -> None:
@@ -757,6 +766,41 @@ def test_tokens_are_looked_up_one_by_one_before_there_are_statistics(world: Worl
     )
     used = [line.split(" using ")[1].split()[0] for line in shown.splitlines() if "Scan us" in line]
     assert used == ["pk_device_tokens", "pk_devices", "pk_subjects"] * 2, shown
+
+
+def test_plans_of_tables_that_were_empty_are_not_kept(world: World) -> None:
+    """A connection keeps plans; until there are statistics nothing but time makes it plan anew."""
+    tenant, phone = world.first, (world.first.site(), world.first.phone())[1]
+    assert phone.check_in(phone.claim()).status_code == 201
+    keys = tenant.keys_of(phone.subject_id)
+    expires_on = world.clock.now.date() + timedelta(days=60)
+
+    def look(connection: Connection) -> None:
+        series = [TokenSeries(keys, f"purpose {n}", expires_on) for n in range(20)]
+        tokens.next_tokens(connection, tenant.tenant_id, series, NextNumbers())
+        receipt_keys = [random.randbytes(16) for _ in range(20)]
+        check_ins._receipts(connection, tenant.tenant_id, receipt_keys)
+        connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+
+    def look_often() -> None:
+        # always on the same connection
+        for _ in range(16):
+            world.services.database.read_now(Reach.of(tenant.tenant_id), look)
+
+    def read() -> int:
+        """Rows that were gone through."""
+        [(count,)] = world.rows(
+            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes "
+            "WHERE relname LIKE 'check\\_ins%' OR relname = 'receipts'"
+        )
+        return int(count)
+
+    look_often()
+    add_check_ins(world, 20_000, days=1)
+    look_often()
+    before = read()
+    look_often()
+    assert read() - before < 20_000
 
 
 def test_a_retry_looks_into_one_partition(full: World) -> None:

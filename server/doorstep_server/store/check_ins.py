@@ -21,7 +21,6 @@ from sqlalchemy import (
     Date,
     Insert,
     Table,
-    bindparam,
     delete,
     insert,
     literal,
@@ -53,10 +52,10 @@ from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
 from doorstep_server.store.driver import Row
+from doorstep_server.store.lookups import looked_up
 from doorstep_server.store.prepared import (
     Prepared,
     PreparedRows,
-    among,
     bytes_of,
     date_of,
     in_lists,
@@ -334,15 +333,17 @@ _COUNT = PreparedRows(_counting, [column.name for column in tallies.c])
 
 
 _RECEIPTS = Prepared(
-    lambda dialect: select(
+    lambda dialect: looked_up(
+        (
+            receipts.c.key,
+            receipts.c.digest,
+            receipts.c.expires_on,
+            receipts.c.record_expires_on,
+            receipts.c.sealed,
+        ),
         receipts.c.key,
-        receipts.c.digest,
-        receipts.c.expires_on,
-        receipts.c.record_expires_on,
-        receipts.c.sealed,
-    ).where(
-        receipts.c.tenant_id == bindparam("tenant_id", type_=Id),
-        among(receipts.c.key, "keys", dialect),
+        "keys",
+        dialect,
     )
 )
 

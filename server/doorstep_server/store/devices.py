@@ -6,26 +6,25 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     Column,
     ColumnElement,
     Connection,
-    FromClause,
     Row,
     Select,
     Table,
     bindparam,
     delete,
-    func,
     insert,
     select,
     update,
 )
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from doorstep_server.privacy.minimize import Unprinted
 from doorstep_server.store import locks
 from doorstep_server.store.columns import Id
-from doorstep_server.store.prepared import Prepared, among, in_lists, uuid_of
+from doorstep_server.store.lookups import among, given, one
+from doorstep_server.store.prepared import Prepared, in_lists, uuid_of
 from doorstep_server.store.schema import device_tokens, devices, subjects
 from doorstep_server.store.tenants import note_change
 
@@ -200,31 +199,25 @@ def _behind_tokens(dialect: str, *columns: Column[Any]) -> Select[Any]:
         .join(subjects, same_subject)
         .where(
             *(table.c.tenant_id == _TENANT for table in (device_tokens, devices, subjects)),
-            among(device_tokens.c.kid, "kids", dialect),
+            among(device_tokens.c.kid, "kids"),
         )
     )
 
 
 def _one_by_one(columns: Sequence[Column[Any]]) -> Select[Any]:
-    """From each token to its device, and to its subject, whatever PostgreSQL makes of the tables.
-
-    Before it has statistics, as in a new deployment's first minutes, it takes a tenant for one row,
-    and would go through all people of a tenant for each group of check-ins.
-    """
-    kids = func.unnest(bindparam("kids", type_=ARRAY(device_tokens.c.kid.type)))
-    given = kids.table_valued("kid", name="given").render_derived()
-    token = _one(device_tokens, device_tokens.c.kid == given.c.kid)
+    """From each token to its device, and to its subject."""
+    kids = given(device_tokens.c.kid, "kids")
+    token = _one(device_tokens, device_tokens.c.kid == kids.c.value)
     device = _one(devices, devices.c.device_id == token.c.device_id)
     subject = _one(subjects, subjects.c.subject_id == device.c.subject_id)
     found = {device_tokens: token, devices: device, subjects: subject}
     return select(*(found[column.table].c[column.name] for column in columns)).select_from(
-        given, token, device, subject
+        kids, token, device, subject
     )
 
 
-def _one(table: Table, this: ColumnElement[bool]) -> FromClause:
-    # with a limit it is looked up for each row before it, and not joined some other way
-    return select(table).where(table.c.tenant_id == _TENANT, this).limit(1).lateral()
+def _one(table: Table, this: ColumnElement[bool]) -> LateralFromClause:
+    return one(list(table.c), table.c.tenant_id == _TENANT, this)
 
 
 _STANDINGS = Prepared(

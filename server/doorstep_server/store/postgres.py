@@ -50,6 +50,9 @@ from doorstep_server.store.scrubbing import Connecting
 
 T = TypeVar("T")
 
+#: where a connection's transactions are counted
+_TRANSACTIONS = "doorstep_transactions"
+
 #: connections of one process
 CONNECTIONS = 8
 #: and so many to follow changes with
@@ -282,12 +285,27 @@ def _for_reading(engine: AsyncEngine) -> AsyncEngine:
 
 async def _run(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
     def within(connection: Connection) -> T:
+        if _is_to_plan_anew(connection):
+            connection.exec_driver_sql("DISCARD PLANS")
         reach.enter(connection)
         return function(connection)
 
     with _told():
         async with engine.begin() as connection:
             return await connection.run_sync(within)
+
+
+def _is_to_plan_anew(connection: Connection) -> bool:
+    """Whether a connection lets go of its plans now: after 1, 2, 4, 8 … transactions.
+
+    It keeps plans until there are other statistics, so those that it made when tables were all but
+    empty would be used for a new deployment's first minute, and on a server that gathers none for
+    good. So tables have but doubled, or so, since plans were made.
+    """
+    info = connection.connection.info
+    count: int = info.get(_TRANSACTIONS, 0) + 1
+    info[_TRANSACTIONS] = count
+    return count & (count - 1) == 0
 
 
 async def _run_once(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:

@@ -18,17 +18,12 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
-    ARRAY,
     BindParameter,
-    Column,
-    ColumnElement,
     Connection,
     Date,
     Dialect,
     Executable,
     LargeBinary,
-    any_,
-    bindparam,
 )
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -45,13 +40,6 @@ _BYTES = "BYTEA"
 _json = msgspec.json.Encoder()
 #: days and time slots of a group are few
 _REMEMBERED = 512
-
-
-def among(column: Column[Any], name: str, dialect: str) -> ColumnElement[bool]:
-    """A condition: the column is one of a list of values, given as the parameter of that name."""
-    if dialect == "postgresql":
-        return column == any_(bindparam(name, type_=ARRAY(column.type)))
-    return column.in_(bindparam(name, expanding=True, type_=column.type))
 
 
 @dataclass(frozen=True, slots=True)

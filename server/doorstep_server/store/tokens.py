@@ -12,11 +12,11 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam
 
 from doorstep_server.privacy.unlinkable import TokenSeries
-from doorstep_server.store.columns import Id
-from doorstep_server.store.prepared import Prepared, among, in_lists
+from doorstep_server.store.lookups import looked_up
+from doorstep_server.store.prepared import Prepared, in_lists
 from doorstep_server.store.schema import check_ins
 
 #: tokens asked for in one statement: SQLite takes 32,766 values
@@ -133,15 +133,14 @@ def next_tokens(
     return tokens
 
 
-def _looking(dialect: str) -> Select[tuple[bytes]]:
-    mine = check_ins.c.tenant_id == bindparam("tenant_id", type_=Id)
-    theirs = among(check_ins.c.token, "tokens", dialect)
+def _looking(dialect: str) -> Select[Any]:
+    wanted = (check_ins.c.token,)
     if dialect != "postgresql":
         # a token alone says on which day its row expires
-        return select(check_ins.c.token).where(mine, theirs)
+        return looked_up(wanted, check_ins.c.token, "tokens", dialect)
     # which partitions there is to look into
     days = check_ins.c.expires_on.between(bindparam("first_day"), bindparam("last_day"))
-    return select(check_ins.c.token).where(mine, theirs, days)
+    return looked_up(wanted, check_ins.c.token, "tokens", dialect, days)
 
 
 _LOOK = Prepared(_looking)
@@ -167,13 +166,15 @@ def rows_of(
         owners = {one.token(start + i): one for one in searched for i in range(asked)}
         counts: Counter[TokenSeries] = Counter()
         for some in _batches(list(owners)):
-            query = select(check_ins).where(
-                check_ins.c.tenant_id == tenant_id,
+            # one statement for whatever number of them
+            query = looked_up(
+                list(check_ins.c),
+                check_ins.c.token,
+                "tokens",
+                connection.dialect.name,
                 *_days(connection, {owners[token].expires_on for token in some}),
-                # one statement for whatever number of them
-                among(check_ins.c.token, "tokens", connection.dialect.name),
             )
-            for row in connection.execute(query, {"tokens": some}):
+            for row in connection.execute(query, {"tenant_id": tenant_id, "tokens": some}):
                 counts[owners[row.token]] += 1
                 yield owners[row.token], row
         searched = [one for one in searched if counts[one] == asked]
