@@ -38,6 +38,8 @@ from usual_design import Usual
 BATCH = 100
 #: PostgreSQL as it is run for data that matters, unlike the one that tests use
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+#: devices take turns in any order: when each has come so often on average, nearly all have come
+FIRST = 3
 #: of the capacity
 SHARES = (0.3, 0.5, 0.7, 0.9)
 FEW_SITES = 100
@@ -108,6 +110,7 @@ class Bench:
 
     def _at(self, running: list[Running], stored: int) -> None:
         """What is asked at a point of the curve: all of it at its ends."""
+        self._warm_up(running)
         points = self._points()
         is_end = stored in {points[0], points[-1]}
         if "rates" in self.wanted.parts:
@@ -197,6 +200,18 @@ class Bench:
 
     # --- parts ---
 
+    def _warm_up(self, running: Sequence[Running]) -> None:
+        """Until each device has come, or nearly: its first check-in costs more.
+
+        That is another question, and the more of it is asked the slower a server is.
+        """
+        one = self._loads()[0]
+        for at in running:
+            self._tell(f"first check-ins, {at.contender.name}")
+            came = 0
+            while came < FIRST * self.wanted.devices and not at.contender.failures:
+                came += self.generator.round(at, one, self.wanted.warm_up).check_ins
+
     def _compare(self, running: Sequence[Running], one: Load, stored: int) -> None:
         taking = [at for at in running if one.size == 1 or at.contender.takes_batches]
         self._tell(f"{one.name}, {stored:,} stored")
@@ -235,6 +250,7 @@ class Bench:
                 contenders.append(servers.doorstep(f"{name}, {sites:,} fences", source))
         self._all += contenders
         with self._serving(contenders) as running:
+            self._warm_up(running)
             for one in self._loads()[:2]:
                 self._tell(f"fences, {one.name}")
                 self.generator.take_turns(running, one, 1, self.wanted.warm_up)

@@ -30,7 +30,7 @@ _STOP_S = 60
 #: a few devices check in as often as many do: their limit is asked for, and never reached
 UNLIMITED = {PREFIX + "DEVICE_AT_ONCE": "1000000", PREFIX + "DEVICE_PER_MINUTE": "1000000"}
 _HERE = Path(__file__).parent
-_PORT = "{port}"
+PORT = "{port}"
 _ACCEPTED = b'"outcome":"accepted"'
 #: of what is stored: Doorstep's answers say it twice
 _STORED = b'"outcome":"accepted","reason":"inside","evidence"'
@@ -72,20 +72,20 @@ def empty(source: Deployed) -> Contender:
 
 
 def _plain(name: str, which: str, source: Deployed, accepted: bytes) -> Contender:
-    program = (str(_HERE / "plain_servers.py"), which, _PORT)
+    program = (str(_HERE / "plain_servers.py"), which, PORT)
     return Contender(name=name, program=program, source=source, accepted=accepted)
 
 
 def doorstep(name: str, source: Deployed) -> Contender:
     """Doorstep."""
     home = str(source.settings.home)
-    serve = ("-m", "doorstep_server", "--home", home, "serve", "--host", HOST, "--port", _PORT)
+    serve = ("-m", "doorstep_server", "--home", home, "serve", "--host", HOST, "--port", PORT)
     return Contender(name=name, program=serve, source=source, accepted=_STORED)
 
 
 def usual(source: Usual) -> Contender:
     """An ORM session, a query in PostGIS and a commit per request."""
-    program = (str(_HERE / "usual_design.py"), _PORT, source.url)
+    program = (str(_HERE / "usual_design.py"), PORT, source.url)
     return Contender(name=USUAL, program=program, source=source, accepted=_ACCEPTED)
 
 
@@ -132,7 +132,7 @@ def started(
     log = folder / f"{contender.name}.log"
     with log.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603 (our own command)
-            [sys.executable, *(part.replace(_PORT, str(port)) for part in contender.program)],
+            [sys.executable, *(part.replace(PORT, str(port)) for part in contender.program)],
             stdout=out,
             stderr=out,
             env=environment(contender, told or {}),

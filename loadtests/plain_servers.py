@@ -71,6 +71,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
+empty = Litestar([take_one, take_many, ready], openapi_config=None, logging_config=None)
+
+
 def serve(app: Any, port: int) -> None:
     """As `doorstep serve` does: uvicorn chooses uvloop and httptools then."""
     uvicorn.run(
@@ -86,8 +89,4 @@ def serve(app: Any, port: int) -> None:
 
 
 if __name__ == "__main__":
-    apps = {
-        "echo": echo,
-        "empty": Litestar([take_one, take_many, ready], openapi_config=None, logging_config=None),
-    }
-    serve(apps[sys.argv[1]], int(sys.argv[2]))
+    serve({"echo": echo, "empty": empty}[sys.argv[1]], int(sys.argv[2]))

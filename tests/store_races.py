@@ -59,12 +59,12 @@ from doorstep_server.store import (
     subjects,
     tenants,
 )
-from doorstep_server.store.check_ins import PersonRows, Proposal, Refused, commit_group
+from doorstep_server.store.check_ins import Proposal, Refused, commit_group
 from doorstep_server.store.database import Conflicted, Database, DatabaseUnavailable
 from doorstep_server.store.people import Erasure
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.subjects import StoredSubject
-from doorstep_server.store.tokens import NextNumbers
+from doorstep_server.store.tokens import NextNumbers, PersonRows
 from world import DATABASES, initialized, on_postgres
 
 KINDS = ("denied", "restricted", "revoked", "erased")

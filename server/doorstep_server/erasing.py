@@ -27,10 +27,10 @@ from doorstep_server.privacy import labels
 from doorstep_server.privacy.keys import SubjectKeys, TenantKeys
 from doorstep_server.privacy.minimize import CheckInRecord
 from doorstep_server.store import Connection, check_ins, holds, people, purposes, tenants
-from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database, Scrubbed
 from doorstep_server.store.people import Erasure
 from doorstep_server.store.reach import DIRECTORY, Reach
+from doorstep_server.store.tokens import PersonRows
 
 #: rows removed in one transaction: some milliseconds
 AT_ONCE = 500

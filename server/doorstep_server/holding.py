@@ -12,10 +12,10 @@ from doorstep_server.privacy.held import HeldFor, seal_held
 from doorstep_server.privacy.keys import TenantKeys
 from doorstep_server.privacy.minimize import CheckInRecord
 from doorstep_server.store import Connection, check_ins, holds, purposes
-from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database
 from doorstep_server.store.holds import Held, Hold
 from doorstep_server.store.reach import Reach
+from doorstep_server.store.tokens import PersonRows
 
 #: rows moved in one transaction: some milliseconds
 AT_ONCE = 200

@@ -28,12 +28,12 @@ from doorstep_server.privacy.policy import Purpose
 from doorstep_server.snapshots import Snapshot
 from doorstep_server.store import Connection, purposes, sites, tenants
 from doorstep_server.store.api_keys import ApiKey
-from doorstep_server.store.check_ins import PersonRows
 from doorstep_server.store.database import Database, DatabaseUnavailable
 from doorstep_server.store.devices import Token
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.sites import InForce
 from doorstep_server.store.tenants import Limits
+from doorstep_server.store.tokens import PersonRows
 
 POLL_S = 0.25
 #: tenants whose versions are asked for in one statement, which has room for some ten thousand

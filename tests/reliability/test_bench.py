@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,25 @@ def test_a_checkout_is_compared_with_another() -> None:
         "SQLite, single", "PostgreSQL, single",
         "SQLite, batches of 100", "PostgreSQL, batches of 100",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_what_a_check_in_spends_is_told_by_module(database: str) -> None:
+    if database == "postgresql" and why_no_server() is not None:
+        pytest.skip("needs PostgreSQL")
+    tiny = "--seconds 1 --connections 4 --devices 8 --sites 20 --least-us 0"
+    said = run("spending.py", "--database", database, *tiny.split())
+    assert re.match(r"\d+ check-ins, \d+ a second\n", said)
+    told = dict(re.findall(r"^\| (.+) \| (\d+)(?: µs)? \|$", said, re.MULTILINE))
+    assert int(told["event loop"]) > 0
+    assert any(name.startswith("doorstep_server.check_ins") for name in told), told
+    # the transaction is in a thread of its own, or in the loop
+    assert any(name.startswith("doorstep_server.store") for name in told), told
+
+
+def test_web_servers_are_compared_where_they_are_installed() -> None:
+    tiny = "--rounds 1 --seconds 0.2 --connections 4 --devices 8 --sites 20"
+    said = run("web_servers.py", *tiny.split())
+    assert ("NOT COMPARED" in said) == (find_spec("granian") is None)
+    for name in ("ASGI echo", "empty handler", "SQLite"):
+        assert f"{name}, uvicorn: " in said

@@ -71,12 +71,12 @@ from doorstep_server.store import (
     schema,
     subjects,
 )
-from doorstep_server.store.check_ins import Filter, PersonRows, Proposal, Refused, Settled
+from doorstep_server.store.check_ins import Filter, Proposal, Refused, Settled
 from doorstep_server.store.devices import Device, Token
 from doorstep_server.store.enrollments import Attempt, Code
 from doorstep_server.store.reach import Reach
 from doorstep_server.store.subjects import StoredSubject
-from doorstep_server.store.tokens import NextNumbers
+from doorstep_server.store.tokens import NextNumbers, PersonRows
 from postgres import Session, session
 from world import NOON, Clock, initialized
 

@@ -16,8 +16,8 @@ from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import Judged, minimize
 from doorstep_server.privacy.unlinkable import TOKEN_BYTES, TokenSeries
 from doorstep_server.store import Connection, check_ins, tokens
-from doorstep_server.store.check_ins import PersonRows, Proposal, Settled, commit_group
-from doorstep_server.store.tokens import NextNumbers
+from doorstep_server.store.check_ins import Proposal, Settled, commit_group
+from doorstep_server.store.tokens import NextNumbers, PersonRows
 from spoken import listening
 from world import NOON, Phone, Tenancy, World, opened
 

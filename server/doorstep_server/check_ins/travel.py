@@ -28,14 +28,15 @@ from doorstep_server.policies import Policy
 from doorstep_server.privacy.levels import Level
 from doorstep_server.privacy.minimize import (
     MAX_TIME_PRECISION_S,
-    CheckInRecord,
     Judged,
     cut_time,
 )
-from doorstep_server.store import check_ins
-from doorstep_server.store.check_ins import PersonRows, Settled
+from doorstep_server.store import whereabouts
+from doorstep_server.store.check_ins import Settled
 from doorstep_server.store.database import Database
 from doorstep_server.store.reach import Reach
+from doorstep_server.store.tokens import PersonRows
+from doorstep_server.store.whereabouts import Asked, Stay
 
 #: how long what this process knows is taken for the last
 KNOWN_FOR = timedelta(minutes=15)
@@ -96,18 +97,16 @@ class LastPresences:
         known = self.at_hand(policy, judged)
         if known is not None:
             return known
-        found = await self._stored.ask((policy.tenant_id, _rows_near(policy, judged)))
-        accepted = [r for r in found if r.outcome is Outcome.ACCEPTED]
-        presences = (_stored_presence(policy, r) for r in _next_to(accepted, _captured_at(judged)))
+        asked = Asked(rows=_rows_near(policy, judged), at=_captured_at(judged))
+        stays = await self._stored.ask((policy.tenant_id, asked))
+        presences = (_stored_presence(policy, stay) for stay in stays)
         return [presence for presence in presences if presence is not None]
 
-    async def _read(
-        self, asked: Sequence[tuple[UUID, PersonRows]]
-    ) -> Sequence[list[CheckInRecord]]:
+    async def _read(self, asked: Sequence[tuple[UUID, Asked]]) -> Sequence[list[Stay]]:
         """What is stored of people, of whatever tenants, in one read."""
         return await self._database.read(
             Reach.of_all(tenant_id for tenant_id, _ in asked),
-            lambda c: for_each_tenant(asked, partial(check_ins.of_persons, c)),
+            lambda c: for_each_tenant(asked, partial(whereabouts.next_to, c)),
         )
 
     def forget(self, tenant_id: UUID, subject_id: UUID) -> None:
@@ -203,18 +202,6 @@ def _rows_near(policy: Policy, judged: Judged) -> PersonRows:
     )
 
 
-def _next_to(records: Sequence[CheckInRecord], at: datetime) -> list[CheckInRecord]:
-    """The last one before an instant, and the first one after it."""
-    before = [r for r in records if r.time <= at]
-    after = [r for r in records if r.time > at]
-    last = [max(before, key=_time)] if before else []
-    return [*last, min(after, key=_time)] if after else last
-
-
-def _time(record: CheckInRecord) -> datetime:
-    return record.time
-
-
 def _is_old(known: _Known, now: datetime) -> bool:
     return now - known.noted_at >= KNOWN_FOR
 
@@ -250,20 +237,20 @@ def _presence(judged: Judged) -> Presence:
     return Presence(site.bounds, slot_begins, slot_begins + timedelta(seconds=precision_s))
 
 
-def _stored_presence(policy: Policy, record: CheckInRecord) -> Presence | None:
+def _stored_presence(policy: Policy, stay: Stay) -> Presence | None:
     """What a stored check-in says; None where the site is not as it was any more.
 
     A site that was revised may have moved, and one that is inactive is not in the snapshot: who
     was there is not doubted for it.
     """
-    site = policy.index.get(record.site_id) if record.site_id else None
-    if site is None or site.version != record.site_version:
+    site = policy.index.get(stay.site_id) if stay.site_id else None
+    if site is None or site.version != stay.site_version:
         return None
-    purpose = policy.purposes.get(record.purpose)
+    purpose = policy.purposes.get(stay.purpose)
     # an earlier version of the purpose may have cut times to longer slots
-    as_then = purpose is not None and purpose.version == record.policy_version
+    as_then = purpose is not None and purpose.version == stay.policy_version
     precision_s = purpose.time_precision_s if purpose and as_then else MAX_TIME_PRECISION_S
-    return Presence(site.bounds, record.time, record.time + timedelta(seconds=precision_s))
+    return Presence(site.bounds, stay.time, stay.time + timedelta(seconds=precision_s))
 
 
 def _captured_at(judged: Judged) -> datetime:

@@ -47,7 +47,6 @@ from doorstep_server.privacy.minimize import (
 from doorstep_server.privacy.permission import Permission
 from doorstep_server.privacy.personal import Opened, Sealed, SubjectDetails
 from doorstep_server.privacy.seals import BrokenSeal
-from doorstep_server.privacy.unlinkable import TokenSeries
 from doorstep_server.store import devices, locks
 from doorstep_server.store.columns import Id, Instant
 from doorstep_server.store.devices import Standing
@@ -61,7 +60,7 @@ from doorstep_server.store.prepared import (
     in_lists,
 )
 from doorstep_server.store.schema import check_ins, exact_positions, receipts, tallies
-from doorstep_server.store.tokens import NextNumbers, next_tokens, rows_of
+from doorstep_server.store.tokens import NextNumbers, PersonRows, next_tokens, rows_of, series_of
 
 T = TypeVar("T")
 
@@ -451,7 +450,7 @@ def page_of(
     connection: Connection,
     tenant_id: UUID,
     wanted: Filter,
-    person: "PersonRows",
+    person: PersonRows,
     *,
     before: Place | None,
     limit: int,
@@ -461,15 +460,6 @@ def page_of(
     found.sort(key=lambda record: (record.time, record.id), reverse=True)
     rest = found if before is None else [r for r in found if (r.time, r.id) < before]
     return rest[:limit]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PersonRows:
-    """Where one person's rows can be: of which purposes, expiring on which days."""
-
-    keys: SubjectKeys = field(repr=False)
-    purposes: Sequence[str]
-    expires_on: Sequence[date]
 
 
 def of_person(connection: Connection, tenant_id: UUID, person: PersonRows) -> list[CheckInRecord]:
@@ -487,13 +477,10 @@ def of_persons(
 ) -> list[list[CheckInRecord]]:
     """As `of_person`, of several at once, who may be the same."""
     found: list[list[CheckInRecord]] = [[] for _ in persons]
-    wanted: dict[TokenSeries, list[int]] = {}
-    for i, person in enumerate(persons):
-        for day in person.expires_on:
-            for purpose in person.purposes:
-                wanted.setdefault(TokenSeries(person.keys, purpose, day), []).append(i)
-    for series, row in rows_of(connection, tenant_id, list(wanted)):
-        for i in wanted[series]:
+    wanted = series_of(persons)
+    whose = list(wanted.values())
+    for place, row in rows_of(connection, tenant_id, list(wanted)):
+        for i in whose[place]:
             found[i].append(_record(row))
     return [records[::-1] for records in found]
 

@@ -6,18 +6,22 @@ by asking for the first few, and for more while there are more.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam
+from sqlalchemy import Column, Connection, Row, Select, bindparam
 
+from doorstep_server.privacy.keys import SubjectKeys
 from doorstep_server.privacy.unlinkable import TokenSeries
+from doorstep_server.store.driver import Row as Values
 from doorstep_server.store.lookups import looked_up
 from doorstep_server.store.prepared import Prepared, in_lists
 from doorstep_server.store.schema import check_ins
+
+Found = TypeVar("Found")
 
 #: tokens asked for in one statement: SQLite takes 32,766 values
 ASKED_AT_ONCE = 10_000
@@ -133,8 +137,13 @@ def next_tokens(
     return tokens
 
 
-def _looking(dialect: str) -> Select[Any]:
-    wanted = (check_ins.c.token,)
+def prepared(*columns: Column[Any]) -> Prepared:
+    """A look at these columns of rows, after their token: see `values_of`."""
+    return Prepared(lambda dialect: _looking(dialect, columns))
+
+
+def _looking(dialect: str, columns: Sequence[Column[Any]]) -> Select[Any]:
+    wanted = (check_ins.c.token, *columns)
     if dialect != "postgresql":
         # a token alone says on which day its row expires
         return looked_up(wanted, check_ins.c.token, "tokens", dialect)
@@ -143,7 +152,7 @@ def _looking(dialect: str) -> Select[Any]:
     return looked_up(wanted, check_ins.c.token, "tokens", dialect, days)
 
 
-_LOOK = Prepared(_looking)
+_LOOK = prepared()
 
 
 def _look(connection: Connection, tenant_id: UUID, searching: Sequence[_Search]) -> None:
@@ -156,28 +165,75 @@ def _look(connection: Connection, tenant_id: UUID, searching: Sequence[_Search])
             owners[token].taken += 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersonRows:
+    """Where one person's rows can be: of which purposes, expiring on which days."""
+
+    keys: SubjectKeys = field(repr=False)
+    purposes: Sequence[str]
+    expires_on: Sequence[date]
+
+
+def series_of(persons: Sequence[PersonRows]) -> dict[TokenSeries, list[int]]:
+    """Those in which their rows are, each with the places of whose it is."""
+    found: dict[TokenSeries, list[int]] = {}
+    for place, person in enumerate(persons):
+        for day in person.expires_on:
+            for purpose in person.purposes:
+                found.setdefault(TokenSeries(person.keys, purpose, day), []).append(place)
+    return found
+
+
 def rows_of(
     connection: Connection, tenant_id: UUID, series: Sequence[TokenSeries]
-) -> Iterator[tuple[TokenSeries, Row[Any]]]:
-    """The rows of these series, and of which each is."""
-    start, asked = 0, FIRST_LISTED
-    searched = list(series)
-    while searched:
-        owners = {one.token(start + i): one for one in searched for i in range(asked)}
-        counts: Counter[TokenSeries] = Counter()
-        for some in _batches(list(owners)):
+) -> Iterator[tuple[int, Row[Any]]]:
+    """The rows of these series, which are all different, each with its series' place."""
+
+    def look(tokens: Sequence[bytes], days: Collection[date]) -> Iterator[tuple[bytes, Row[Any]]]:
+        for some in _batches(tokens):
             # one statement for whatever number of them
             query = looked_up(
                 list(check_ins.c),
                 check_ins.c.token,
                 "tokens",
                 connection.dialect.name,
-                *_days(connection, {owners[token].expires_on for token in some}),
+                *_days(connection, days),
             )
             for row in connection.execute(query, {"tenant_id": tenant_id, "tokens": some}):
-                counts[owners[row.token]] += 1
-                yield owners[row.token], row
-        searched = [one for one in searched if counts[one] == asked]
+                yield row.token, row
+
+    return _walk(series, look)
+
+
+def values_of(
+    connection: Connection, tenant_id: UUID, series: Sequence[TokenSeries], columns: Prepared
+) -> Iterator[tuple[int, Values]]:
+    """As `rows_of`, of each the token and what `columns` looks at, as the driver gives it."""
+
+    def look(tokens: Sequence[bytes], days: Collection[date]) -> Iterator[tuple[bytes, Values]]:
+        values = {"tenant_id": tenant_id, "first_day": min(days), "last_day": max(days)}
+        for some in in_lists(tokens):
+            for row in columns.rows(connection, values | {"tokens": some}, "tokens"):
+                yield row[0], row
+
+    return _walk(series, look)
+
+
+def _walk(
+    series: Sequence[TokenSeries],
+    look: Callable[[Sequence[bytes], Collection[date]], Iterator[tuple[bytes, Found]]],
+) -> Iterator[tuple[int, Found]]:
+    start, asked = 0, FIRST_LISTED
+    searched = list(range(len(series)))
+    while searched:
+        numbers = range(start, start + asked)
+        owners = {series[place].token(n): place for place in searched for n in numbers}
+        counts: Counter[int] = Counter()
+        for token, row in look(list(owners), {series[place].expires_on for place in searched}):
+            place = owners[token]
+            counts[place] += 1
+            yield place, row
+        searched = [place for place in searched if counts[place] == asked]
         start, asked = start + asked, asked * 4
 
 
