@@ -18,7 +18,7 @@ from .assurance import FEW, Asked, shares_of, standing, standings
 from .clock import Freshness
 from .discs import NOT_BEYOND, glances
 from .fix import Fix
-from .gaussian import PLAUSIBLE_ACCURACIES
+from .gaussian import NODES_ERROR, PLAUSIBLE_ACCURACIES
 from .index import NearSites, SiteIndex
 from .places import Places
 from .site import Site
@@ -319,8 +319,13 @@ def _admits(question: Question, site: Site) -> bool:
 
 
 def _likeliest(fix: Fix, sites: Sequence[Site]) -> Site:
-    """The most probable site; of equals (a shop in a mall) the smallest; then the first."""
+    """The most probable site; of equals (a shop in a mall) the smallest.
+
+    Equal are those that differ by no more than what a probability is known to. Of equals of one
+    size it is the likelier one, then the first.
+    """
     place = fix.lon, fix.lat, _known_accuracy_m(fix)
     shares = shares_of([Asked(site.area, site.assurance, *place) for site in sites])
-    by_preference = zip(shares, sites, strict=True)
-    return min(by_preference, key=lambda each: (-each[0], each[1].area.size_m2()))[1]
+    least = max(shares) - NODES_ERROR
+    equals = [each for each in zip(shares, sites, strict=True) if each[0] >= least]
+    return min(equals, key=lambda each: (each[1].area.size_m2(), -each[0]))[1]

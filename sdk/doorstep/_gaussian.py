@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 SIGMAS_PER_ACCURACY = 1.51
 PLAUSIBLE_ACCURACIES = 2.01
-#: the error of a mass, at most
+#: the error of a mass, at most, and that of counting nodes
 MASS_ERROR = 0.002
+NODES_ERROR = 0.02
 LADDER_M = tuple(2.0 ** (step / 4) for step in range(69))
 
 _GOLDEN_RATIO = (1 + math.sqrt(5)) / 2

@@ -17,6 +17,7 @@ from doorstep._fix import Fix
 from doorstep._gaussian import (
     LADDER_M,
     MASS_ERROR,
+    NODES_ERROR,
     PLAUSIBLE_ACCURACIES,
     SIGMAS_PER_ACCURACY,
     accuracies_to_clear,
@@ -178,12 +179,11 @@ def _near(sites: Sequence[BundledSite], place: _Place) -> Iterator[BundledSite]:
 
 
 def _likeliest(sites: Sequence[BundledSite], place: _Place) -> BundledSite:
-    """The most probable; of equals the smallest; then the first."""
+    """The most probable; of equals the smallest; of one size the likelier; then the first."""
     if len(sites) == 1:
         return sites[0]
     worst = rung(place.accuracy_m)
-
-    def by_preference(site: BundledSite) -> tuple[float, float]:
-        return -_probability(site, place, worst)[0], site.area.size_m2()
-
-    return min(sites, key=by_preference)
+    found = [(_probability(site, place, worst)[0], site) for site in sites]
+    least = max(share for share, _ in found) - NODES_ERROR
+    equals = [each for each in found if each[0] >= least]
+    return min(equals, key=lambda each: (each[1].area.size_m2(), -each[0]))[1]

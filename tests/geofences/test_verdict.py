@@ -236,6 +236,20 @@ def test_a_search_prefers_the_likelier_then_the_smaller_site():
     assert searched(fix(98, accuracy_m=10.0), shop, mall).site is mall
 
 
+def test_a_search_takes_for_equal_what_differs_by_less_than_is_known():
+    mall, shop = site(polygon(square(500)), site_id="mall"), site(site_id="shop")
+    # 0.99 of being in the shop, and 1 of being in the mall
+    assert searched(fix(accuracy_m=50.0), mall, shop).site is shop
+    # 0.91
+    assert searched(fix(accuracy_m=70.0), mall, shop).site is mall
+
+
+def test_of_sites_of_one_size_a_search_prefers_the_likelier():
+    here, beside = (site(polygon(square(100, LON + east)), site_id=east) for east in (0.0, 4e-4))
+    for order in ((here, beside), (beside, here)):
+        assert searched(fix(accuracy_m=20.0), *order).site is here
+
+
 def test_a_search_asks_only_the_sites_that_are_admitted():
     mall, shop = site(polygon(square(500)), site_id="mall"), site(site_id="shop")
     verdict = searched(fix(accuracy_m=5.0), mall, shop, admits=lambda s: s.site_id == "mall")
