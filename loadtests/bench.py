@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -262,14 +263,18 @@ class Bench:
                 )
 
     def _soak(self, ours: Sequence[Running]) -> None:
-        """Many check-ins, one server after the other, with a look at its memory."""
-        one = self._loads()[0]
+        """Many check-ins, one server after the other, with a look at its memory.
+
+        Single ones and batches in turns: both ways must let go of what they hold.
+        """
+        single, _, batch = self._loads()
         for at in ours:
             self._tell(f"{self.wanted.soak:,} check-ins for {at.contender.name}")
             begun, points = len(at.contender.acknowledged), self.report.soak
             points[at.contender.name] = found = [(0, resident_mb(at.pid) or 0.0)]
+            loads = cycle((single, batch))
             while found[-1][0] < self.wanted.soak and not at.contender.failures:
-                self.generator.round(at, one, self.wanted.seconds)
+                self.generator.round(at, next(loads), self.wanted.seconds)
                 stored = len(at.contender.acknowledged) - begun
                 found.append((stored, resident_mb(at.pid) or 0.0))
 

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from doorstep_geofences import SiteIndex
-from doorstep_server import logs, snapshots
+from doorstep_server import lasting, logs, snapshots
 from doorstep_server.bundles import Bundle
 from doorstep_server.callers import Caller
 from doorstep_server.keyring import Keyring
@@ -241,6 +241,8 @@ class Policies:
                 self._database, tenant_id, keys, _snapshot(before) if before else None
             )
             self._meters.snapshot_loads.add("changes" if before else "whole")
+            if not before:
+                lasting.set_more_apart()
             if self._loading.get(tenant_id) is mine:
                 self._loaded[tenant_id] = policy
                 self._before.pop(tenant_id, None)

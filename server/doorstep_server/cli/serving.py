@@ -14,7 +14,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from doorstep_server import logs, settings
+from doorstep_server import lasting, logs, settings
 from doorstep_server.access_vault import open_vault
 from doorstep_server.asgi import asgi
 from doorstep_server.cli.connections import WatchedProtocol
@@ -156,13 +156,15 @@ def worker() -> object:
     # uvicorn has set its own by now
     _end_in_time(chosen.stop_within_s + END_WITHIN_S)
     try:
-        return asgi(chosen)
+        app = asgi(chosen)
     except Exception as error:
         if multiprocessing.parent_process() is None:
             raise
         # of a child's end, multiprocessing prints the message too
         logs.failure(error)
         sys.exit(1)
+    lasting.set_apart()
+    return app
 
 
 def _hand_down(chosen: Settings) -> None:
