@@ -72,3 +72,36 @@ print(asyncio.run(serve()), gc.get_threshold()[0] > 700)
         check=False,
     )
     assert done.stdout.strip() == "False True", done.stderr
+
+
+FREEING = """
+import gc, random, weakref
+from doorstep_geofences import Fix, Question, SiteIndex, judge
+from geofences.making import random_site
+
+rng = random.Random(7)
+gc.collect()
+gc.disable()
+class Watched(SiteIndex):
+    pass
+sites = [random_site(rng, i) for i in range(50)]
+index = Watched(sites)
+fixes = [Fix(lat=s.bounds.south, lon=s.bounds.west, accuracy_m=8.0) for s in sites]
+asked = [Question(fix=f, site_id=i) for f in fixes for i in (None, *range(5))]
+judge(asked, index)
+gc.collect()
+before, watched = len(gc.get_objects()), weakref.ref(index)
+del index, sites, fixes, asked
+print(watched() is None, gc.collect(), len(gc.get_objects()) < before - 50)
+"""
+
+
+def test_sites_that_were_judged_by_are_freed_without_a_search(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FREEING],
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "True 0 True", done.stdout + done.stderr
