@@ -7,7 +7,6 @@ prints the tables; `--write` puts them into `CAPACITY.md`, between its marks.
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ import results
 from results import POSTGRESQL, SQLITE, USUAL, Figures
 
 PAGE = Path(__file__).with_name("CAPACITY.md")
-#: what a machine's load may be that does nothing else
-BUSY = 1.0
+#: of the core of what serves, what others than server, database and nobody may have used
+OTHERS = 0.1
 BEGIN, END = "<!-- begin: capacity.py -->", "<!-- end: capacity.py -->"
 
 
@@ -80,12 +79,22 @@ def cost(figures: Figures, name: str) -> Cost | None:
     )
 
 
+def used_by_others(figures: Figures) -> float:
+    """The part of the core of what serves that neither it nor its database used, nor nobody."""
+    stored = max(figures["options"]["stored"])
+    shares = [
+        1.0 - (results.of(rounds, "serving") or 0.0) - (results.of(rounds, "idle") or 0.0)
+        for rounds in results.found(figures, "single", stored).values()
+        if results.of(rounds, "idle") is not None
+    ]
+    return max(shares, default=0.0)
+
+
 def lines(figures: Figures, assumed: Assumed) -> Iterator[str]:
     """The tables, as Markdown."""
-    processor = figures["machine"]["processor"]
+    processor, _, _ = figures["machine"]["processor"].partition(", load")
     yield f"Measured on {figures['began']}: {processor}."
-    busy = re.search(r"load ([\d.]+) at", processor)
-    if busy is not None and float(busy[1]) > BUSY:
+    if used_by_others(figures) > OTHERS:
         yield ""
         yield (
             "**That machine did other work meanwhile**, which makes each check-in cost more CPU: "

@@ -13,7 +13,8 @@ from capacity import PAGE, Assumed
 
 
 def rounds(server_us: float | None, database_us: float | None) -> list[dict[str, Any]]:
-    return [{"server_us": server_us, "database_us": database_us, "rate": 1.0}] * 3
+    costs = {"server_us": server_us, "database_us": database_us, "rate": 1.0}
+    return [{**costs, "serving": 0.8, "idle": 0.2}] * 3
 
 
 def figures(**more: Any) -> dict[str, Any]:
@@ -43,9 +44,10 @@ def test_a_core_gives_what_its_cost_says_at_the_utilization_that_is_assumed() ->
 
 
 def test_figures_of_a_machine_that_was_busy_say_so() -> None:
-    busy = {"processor": "A processor, 2 cores, load 4.20 at the beginning"}
-    assert "did other work" in told(figures(machine=busy))
     assert "did other work" not in told(figures())
+    shared = {"SQLite": [{**one, "serving": 0.5} for one in rounds(100.0, None)]}
+    comparison = {"load": {"name": "single"}, "stored": 1_000_000, "rounds": shared}
+    assert "did other work" in told(figures(comparisons=[comparison]))
 
 
 def test_a_database_is_carried_by_as_many_servers_as_its_cost_asks_for() -> None:

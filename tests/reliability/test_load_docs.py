@@ -20,7 +20,7 @@ PAGES = {
     "README.md": README,
     **{
         f"loadtests/{name}": (ROOT / "loadtests" / name).read_text()
-        for name in ("README.md", "CAPACITY.md")
+        for name in ("README.md", "CAPACITY.md", "MEASURED.md")
     },
 }
 COMMANDS = sorted(
