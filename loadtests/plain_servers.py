@@ -71,7 +71,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-empty = Litestar([take_one, take_many, ready], openapi_config=None, logging_config=None)
+def empty() -> Litestar:
+    """A Litestar application whose handlers do nothing."""
+    return Litestar([take_one, take_many, ready], openapi_config=None, logging_config=None)
 
 
 def serve(app: Any, port: int) -> None:
@@ -89,4 +91,4 @@ def serve(app: Any, port: int) -> None:
 
 
 if __name__ == "__main__":
-    serve({"echo": echo, "empty": empty}[sys.argv[1]], int(sys.argv[2]))
+    serve(echo if sys.argv[1] == "echo" else empty(), int(sys.argv[2]))

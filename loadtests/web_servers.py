@@ -29,7 +29,7 @@ UVICORN, GRANIAN = "uvicorn", "granian"
 #: what granian is to import; those of ours from this folder
 _APPS = {
     ECHO: ("plain_servers:echo",),
-    EMPTY: ("plain_servers:empty",),
+    EMPTY: ("--factory", "plain_servers:empty"),
     SQLITE: ("--factory", "doorstep_server.cli.serving:worker"),
 }
 
