@@ -296,7 +296,7 @@ async def _run(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) ->
 
 
 def _is_to_plan_anew(connection: Connection) -> bool:
-    """Whether a connection lets go of its plans now: after 1, 2, 4, 8 … transactions.
+    """Whether a connection lets go of its plans now: with its 2nd, 4th, 8th … transaction.
 
     It keeps plans until there are other statistics, so those that it made when tables were all but
     empty would be used for a new deployment's first minute, and on a server that gathers none for
@@ -305,7 +305,7 @@ def _is_to_plan_anew(connection: Connection) -> bool:
     info = connection.connection.info
     count: int = info.get(_TRANSACTIONS, 0) + 1
     info[_TRANSACTIONS] = count
-    return count & (count - 1) == 0
+    return count > 1 and count & (count - 1) == 0
 
 
 async def _run_once(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:

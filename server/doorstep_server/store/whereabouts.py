@@ -1,7 +1,6 @@
 """Where people were accepted, as far as it is stored: no more than doubting travel asks for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
@@ -9,15 +8,15 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from doorstep_geofences import Outcome
+from doorstep_server.privacy.minimize import Unprinted
 from doorstep_server.store.driver import Row
 from doorstep_server.store.prepared import uuid_of
 from doorstep_server.store.schema import check_ins
 from doorstep_server.store.tokens import PersonRows, prepared, series_of, values_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stay:
-    """That a check-in at a site was accepted, at some time of a slot."""
+class Stay(Unprinted, frozen=True, kw_only=True):
+    """That a check-in at a site was accepted, at some time of a slot. Does not print."""
 
     site_id: UUID | None
     site_version: int | None
@@ -27,11 +26,10 @@ class Stay:
     time: datetime
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class Asked(Unprinted, frozen=True, kw_only=True):
     """Where somebody was, next to an instant."""
 
-    rows: PersonRows = field(repr=False)
+    rows: PersonRows
     at: datetime
 
 
