@@ -1,13 +1,17 @@
 """What a load test must keep to: the exit code of `locust` and of `run.py`."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from locust.stats import RequestStats, StatsEntry
+from typing import TYPE_CHECKING, Any
 
 from ledger import Ledger
 from shapes import SHAPES
+
+if TYPE_CHECKING:
+    # whoever imports Locust has no threads any more, and `run.py` opens databases in some
+    from locust.stats import RequestStats, StatsEntry
 
 #: types of requests that were answered as they should be; a refusal's has its status in it
 _ANSWERED = frozenset({"GET", "POST", "PUT"})

@@ -64,6 +64,22 @@ def test_every_answer_has_its_row_and_every_row_its_answer(loaded: str) -> None:
     assert int(found[1]) == int(found[2]) > 50
 
 
+@pytest.mark.usefixtures("postgres_server")
+def test_it_runs_on_postgresql_as_well() -> None:
+    options = ["--database", "postgresql", "--users", "2", "--run-time", "2s"]
+    tests = str(LOADTESTS.parent / "tests")
+    done = subprocess.run(
+        [sys.executable, str(LOADTESTS / "run.py"), *options, "--p99-ms", "600000"],
+        env={**os.environ, "PYTHONPATH": tests},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok   acknowledged but missing = 0: 0" in done.stdout
+
+
 def test_requests_are_named_by_their_routes_only(loaded: str) -> None:
     named = dict.fromkeys(re.findall(r"^(?:POST|PUT|GET)[^/]*(/\S*) ", loaded, re.MULTILINE))
     assert set(named) == ROUTES

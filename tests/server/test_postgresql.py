@@ -25,6 +25,7 @@ from doorstep_server.store import (
     Connection,
     check_ins,
     devices,
+    driver,
     migrate,
     mixing,
     retention,
@@ -34,11 +35,12 @@ from doorstep_server.store import (
 from doorstep_server.store.check_ins import Filter
 from doorstep_server.store.database import (
     AccessRefused,
+    Database,
     DatabaseUnavailable,
     LoginRefused,
     UnsupportedDatabase,
 )
-from doorstep_server.store.postgres import DOING_MUCH
+from doorstep_server.store.postgres import CONNECTIONS, DOING_MUCH
 from doorstep_server.store.reach import NOTHING, Reach
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.tokens import NextNumbers
@@ -418,6 +420,68 @@ def test_a_process_does_not_open_connections_without_end(world: World) -> None:
 
     asyncio.run(ask())
     assert most <= DOING_MUCH
+
+
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+def all_at_once(database: Database, statement: str) -> "asyncio.Future[list[Any]]":
+    """On each connection of the pool."""
+
+    def run(connection: Connection) -> Any:
+        # as check-ins are written: of what SQLAlchemy is told it would notice by itself
+        return driver.fetch(connection, statement, ())[0][0]
+
+    return asyncio.gather(*(database.write(NOTHING, run) for _ in range(CONNECTIONS)))
+
+
+def test_connections_that_ended_while_nobody_used_them_are_missed_by_nobody(world: World) -> None:
+    """A server that was started anew, something between that cuts what is idle."""
+
+    async def ask() -> None:
+        database, _ = deployment.open_deployment(world.settings)
+        before = await all_at_once(database, "SELECT pg_backend_pid() FROM pg_sleep(0.05)")
+        assert len(set(before)) == CONNECTIONS
+        await asyncio.to_thread(end, before)
+        after = await all_at_once(database, "SELECT pg_backend_pid() FROM pg_sleep(0.05)")
+        assert len(set(after)) == CONNECTIONS
+        assert set(after).isdisjoint(before)
+        await database.close()
+
+    def end(backends: list[int]) -> None:
+        listed = ", ".join(map(str, backends))
+        world.rows(f"SELECT pg_terminate_backend(n) FROM unnest(ARRAY[{listed}]) AS n")
+        alive = f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({listed})"
+        wait_until(lambda: world.rows(alive) == [(0,)], "they ended")
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_goes_away_leaves_a_connection_as_it_was(world: World, times: int) -> None:
+    """Once in the middle of a statement; then perhaps while that is rolled back."""
+
+    async def ask() -> None:
+        database, _ = deployment.open_deployment(world.settings)
+        waiting = asyncio.ensure_future(all_at_once(database, "SELECT pg_sleep(15)"))
+        await asyncio.to_thread(wait_until, lambda: busy() == CONNECTIONS, "all of them wait")
+        for _ in range(times):
+            waiting.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        after = await all_at_once(database, "SELECT pg_backend_pid() FROM pg_sleep(0.05)")
+        assert len(set(after)) == CONNECTIONS
+        assert world.rows(f"{_OTHERS} AND state LIKE 'idle in transaction%'") == [(0,)]
+        await database.close()
+
+    def busy() -> int:
+        return int(world.rows(f"{_OTHERS} AND wait_event = 'PgSleep'")[0][0])
+
+    asyncio.run(ask())
 
 
 # -- partitions and retention ------------------------------------------------------------------

@@ -16,7 +16,7 @@ Row = Sequence[Any]
 
 def fetch(connection: Connection, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
     """What a statement selects."""
-    driver = _within(connection)
+    driver = _driver(connection)
     if connection.dialect.name == "sqlite":
         rows: Sequence[Row] = driver.execute(sql, parameters).fetchall()
     else:
@@ -26,13 +26,9 @@ def fetch(connection: Connection, sql: str, parameters: Sequence[Any]) -> Sequen
 
 def write(connection: Connection, sql: str, rows: Iterable[Row]) -> None:
     """Run a statement with each of these rows: on SQLite, where it costs no way to a server."""
-    _within(connection).executemany(sql, rows)
+    _driver(connection).executemany(sql, rows)
 
 
-def _within(connection: Connection) -> Any:
-    """The driver's connection, in a transaction that SQLAlchemy will end."""
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name != "sqlite" and not driver.is_in_transaction():
-        # on PostgreSQL it begins with the first thing that SQLAlchemy says
-        connection.exec_driver_sql("SELECT 1")
-    return driver
+def _driver(connection: Connection) -> Any:
+    """The driver's connection, which is in a transaction."""
+    return connection.connection.driver_connection

@@ -8,20 +8,28 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from asyncpg.exceptions import ClientConfigurationError, InterfaceError, PostgresError
+from asyncpg.exceptions import (
+    ClientConfigurationError,
+    InterfaceError,
+    InternalClientError,
+    PostgresError,
+)
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from doorstep_server.store import (
+    driver,
     dumping,
     grants,
     isolation,
@@ -123,8 +131,8 @@ class PostgresDatabase(Database):
             return function(connection)
 
         # to change a schema may take as long as it takes
-        engine = _for_writing(_single(self._admin_url, command_timeout_s=None))
-        return _apart(lambda: _run_once(engine, OWNER, alone))
+        kind = _for_writing(_single(self._admin_url, command_timeout_s=None))
+        return _apart(lambda: _run_once(kind, OWNER, alone))
 
     def scrub_now(self, days: Collection[date] | None) -> Scrubbed:
         """The tables are written anew: a deleted row's bytes would stay in its page."""
@@ -137,15 +145,15 @@ class PostgresDatabase(Database):
     @asynccontextmanager
     async def _single_for_much(self) -> AsyncIterator[Connecting]:
         """What writes a table anew may take as long as it takes."""
-        engine = _for_writing(_single(self._url, command_timeout_s=None))
+        kind = _for_writing(_single(self._url, command_timeout_s=None))
 
         async def run(function: StoreFunction[Any]) -> Any:
-            return await _run(engine, NOTHING, function)
+            return await _run(kind, NOTHING, function)
 
         try:
             yield run
         finally:
-            await engine.dispose()
+            await kind.engine.dispose()
 
     def back_up(self, file: Path) -> None:
         """With PostgreSQL's own pg_dump, as the schema's owner."""
@@ -172,7 +180,7 @@ class PostgresDatabase(Database):
 
     async def close(self) -> None:
         """Close the pools, and the connections beside them."""
-        await self._following.dispose()
+        await self._following.engine.dispose()
         await self._engine.dispose()
         await asyncio.to_thread(self._asides.close)
 
@@ -184,14 +192,13 @@ class _Aside:
     """
 
     def __init__(self, url: str) -> None:
-        # it may have been idle for days: whether it is still good is asked first
-        self._engine = _engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        self._engine = _engine(url, pool_size=1, max_overflow=0)
         self.writing, self.reading = _for_writing(self._engine), _for_reading(self._engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-aside")
         self._loop = asyncio.Runner()
 
-    def run(self, engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
-        return self._thread.submit(lambda: self._loop.run(_run(engine, reach, function))).result()
+    def run(self, kind: "_Transactions", reach: Reach, function: StoreFunction[T]) -> T:
+        return self._thread.submit(lambda: self._loop.run(_run(kind, reach, function))).result()
 
     def close(self) -> None:
         self._thread.submit(lambda: self._loop.run(self._engine.dispose())).result()
@@ -261,6 +268,8 @@ def _engine(
             **pooler.engine_arguments(url),
         },
         hide_parameters=True,
+        # transactions are the driver's: see `_begun`
+        isolation_level="AUTOCOMMIT",
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
         **options,
@@ -273,26 +282,103 @@ def _single(url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S) ->
     return _engine(url, command_timeout_s=command_timeout_s, poolclass=NullPool)
 
 
-def _for_writing(engine: AsyncEngine) -> AsyncEngine:
+@dataclass(frozen=True, slots=True)
+class _Transactions:
+    """Of a kind, on connections of an engine."""
+
+    engine: AsyncEngine
+    isolation: str
+    readonly: bool
+
+
+def _for_writing(engine: AsyncEngine) -> _Transactions:
     """Every statement sees what was committed before it: what was waited for, above all."""
-    return engine.execution_options(isolation_level="READ COMMITTED")
+    return _Transactions(engine, "read_committed", readonly=False)
 
 
-def _for_reading(engine: AsyncEngine) -> AsyncEngine:
+def _for_reading(engine: AsyncEngine) -> _Transactions:
     """All statements see one state."""
-    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return _Transactions(engine, "repeatable_read", readonly=True)
 
 
-async def _run(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
-    def within(connection: Connection) -> T:
-        if _is_to_plan_anew(connection):
-            connection.exec_driver_sql("DISCARD PLANS")
-        reach.enter(connection)
-        return function(connection)
+async def _run(kind: _Transactions, reach: Reach, function: StoreFunction[T]) -> T:
+    def once() -> T:
+        with kind.engine.sync_engine.begin() as connection, _begun(connection, kind):
+            if _is_to_plan_anew(connection):
+                driver.fetch(connection, "DISCARD PLANS", ())
+            reach.enter(connection)
+            return function(connection)
+
+    def whole() -> T:
+        for _ in range(CONNECTIONS):
+            with suppress(_Lost):
+                return once()
+        return once()
 
     with _told():
-        async with engine.begin() as connection:
-            return await connection.run_sync(within)
+        return await _ended(greenlet_spawn(whole))
+
+
+async def _ended(transaction: Coroutine[Any, Any, T]) -> T:
+    """Run a transaction to its end. If whoever asked goes, it is rolled back, and ends too.
+
+    In one go: an asynchronous engine makes a task and several greenlets for each, which a group of
+    check-ins takes longer with than with its statements.
+    """
+    task = asyncio.create_task(transaction)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        # a connection that is given back in the middle of something is lost to the pool
+        await asyncio.wait([task])
+        raise
+
+
+class _Lost(Exception):
+    """A connection of the pool was closed while nobody used it: there are others."""
+
+
+@contextmanager
+def _begun(connection: Connection, kind: _Transactions) -> Iterator[None]:
+    """The driver's own transaction. To SQLAlchemy this connection commits each statement by itself.
+
+    A connection that is not as it was before is not used again. Raises `_Lost`.
+    """
+    transaction = _begin(connection, kind)
+    try:
+        yield
+    except BaseException:
+        _roll_back(connection, transaction)
+        raise
+    try:
+        await_only(transaction.commit())
+    except BaseException:
+        connection.invalidate()
+        raise
+
+
+def _begin(connection: Connection, kind: _Transactions) -> Any:
+    driven: Any = connection.connection.driver_connection
+    try:
+        transaction = driven.transaction(isolation=kind.isolation, readonly=kind.readonly)
+        await_only(transaction.start())
+    except BaseException as error:
+        is_lost = isinstance(error, ConnectionError | InternalClientError) or driven.is_closed()
+        connection.invalidate()
+        if is_lost and isinstance(error, Exception):
+            raise _Lost from error
+        raise
+    return transaction
+
+
+def _roll_back(connection: Connection, transaction: Any) -> None:
+    try:
+        await_only(transaction.rollback())
+    except BaseException as error:
+        connection.invalidate()
+        if not isinstance(error, Exception):
+            raise
 
 
 def _is_to_plan_anew(connection: Connection) -> bool:
@@ -308,11 +394,11 @@ def _is_to_plan_anew(connection: Connection) -> bool:
     return count > 1 and count & (count - 1) == 0
 
 
-async def _run_once(engine: AsyncEngine, reach: Reach, function: StoreFunction[T]) -> T:
+async def _run_once(kind: _Transactions, reach: Reach, function: StoreFunction[T]) -> T:
     try:
-        return await _run(engine, reach, function)
+        return await _run(kind, reach, function)
     finally:
-        await engine.dispose()
+        await kind.engine.dispose()
 
 
 def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -321,16 +407,22 @@ def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return thread.submit(lambda: asyncio.run(work())).result()
 
 
+_OF_THE_DRIVER = (PostgresError, InterfaceError, InternalClientError)
+_Said = DBAPIError | PostgresError | InterfaceError | InternalClientError
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """Turn what the driver raises into our few errors. Its messages may quote what was written."""
     try:
         yield
-    except (DBAPIError, PostgresError, InterfaceError) as error:
+    except (DBAPIError, *_OF_THE_DRIVER) as error:
         told = _unavailable(error)
         if told is None:
             raise
         raise told from None
+    except _Lost:
+        raise DatabaseUnavailable("connection lost") from None
     except PoolTimeout:
         raise DatabaseUnavailable("no connection is free") from None
     except TimeoutError:
@@ -365,7 +457,7 @@ _STATES: dict[str, type[DatabaseUnavailable]] = {
 _UNKNOWN_SETTING = "42704"
 
 
-def _unavailable(error: DBAPIError | PostgresError | InterfaceError) -> Exception | None:
+def _unavailable(error: _Said) -> Exception | None:
     said = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(said, "sqlstate", None)
     cause = getattr(said, "__cause__", None)
@@ -381,8 +473,11 @@ def _unavailable(error: DBAPIError | PostgresError | InterfaceError) -> Exceptio
     return kind(f"SQLSTATE {state}") if kind else None
 
 
-def _is_lost(error: DBAPIError | PostgresError | InterfaceError) -> bool:
+def _is_lost(error: _Said) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
+    if isinstance(error, InternalClientError):
+        # of a connection that ended in the middle of something
+        return True
     # what the driver says of a connection; of a value that it cannot send it says a ValueError
     return isinstance(error, InterfaceError) and not isinstance(error, ValueError)

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from doorstep_server.store import driver
+
 #: the role that every transaction of the server takes: no owner, no superuser
 APP_ROLE = "doorstep_app"
 #: a statement that waits longer for a lock of another transaction gives up
@@ -53,7 +55,7 @@ class Reach:
         """Bind a transaction to this reach, until its end."""
         connection.execution_options(**{_OPTION: self})
         if connection.dialect.name == "postgresql" and not self.owner:
-            connection.exec_driver_sql(_ENTER, self._settings())
+            driver.fetch(connection, _ENTER, self._settings())
 
     def _settings(self) -> tuple[str, str, str]:
         return (
@@ -67,8 +69,7 @@ DIRECTORY = Reach(directory=True)
 NOTHING = Reach()
 OWNER = Reach(owner=True)
 
-# local to the transaction, so that a pool, ours or a proxy's, hands none of it on; as one column,
-# since of each that comes back SQLAlchemy makes something
+# local to the transaction, so that a pool, ours or a proxy's, hands none of it on
 _ENTER = f"""
     SELECT concat(
         set_config('role', '{APP_ROLE}', true),
