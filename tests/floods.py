@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -35,8 +36,8 @@ from world import DATABASES, SQUARE
 FLOODING_DEVICES = 20
 FLOODING_CONNECTIONS_OF_ONE = 4
 QUIET_EVERY_S = 0.05
-#: a device may send so many at once: those of the flooding tenant more than they can
-AT_ONCE = 20_000
+#: a device may send so many at once for each second: those of the flooding tenant more than they can
+AT_ONCE_PER_S = 1_000
 #: and so many of the device that floods, which has spent the rest before
 OF_ONE = 5
 MEMORY_MB = 60.0
@@ -210,9 +211,10 @@ def run(
     """All of it, on a server of its own."""
     figures = Figures()
     where = on_postgres(database) if database else {}
+    at_once = max(1_000, math.ceil(seconds * AT_ONCE_PER_S))
     limits = {
         "DOORSTEP_QUEUE": str(max(10, connections // 10 * 2)),
-        "DOORSTEP_DEVICE_AT_ONCE": str(AT_ONCE),
+        "DOORSTEP_DEVICE_AT_ONCE": str(at_once),
         "DOORSTEP_DEVICE_PER_MINUTE": "1",
         "DOORSTEP_LOG_LEVEL": "error",
     }
@@ -226,7 +228,7 @@ def run(
             [Phone(server, one) for _ in range(FLOODING_CONNECTIONS_OF_ONE)],
             [Phone(server, quiet.token()) for _ in range(2)],
         )
-        spend(other, one)
+        spend(other, one, at_once - OF_ONE)
         before_mb = resident_mb(server)
         asyncio.run(crowd.ask(seconds, figures))
         figures.grown_mb = resident_mb(server) - before_mb
@@ -234,9 +236,8 @@ def run(
     return figures
 
 
-def spend(server: Served, token: str) -> None:
-    """What a device may send at once, but for a few: empty items count, and cost little."""
-    left = AT_ONCE - OF_ONE
+def spend(server: Served, token: str, left: int) -> None:
+    """Much of what a device may send at once: empty items count, and cost little."""
     while left:
         some = min(left, 500)
         assert (

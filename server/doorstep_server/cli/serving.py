@@ -29,6 +29,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 ALIVE_WITHIN_S = 30
 #: beyond what requests that are under way are given: then a process that stops is ended
 END_WITHIN_S = 10
+#: how long a thread that runs lets others wait that could: who writes into SQLite lets the event
+#: loop run with each row, and when that is never idle waits so long for each (decision 27)
+SWITCH_S = 0.000_02
 
 
 @click.command()
@@ -164,6 +167,7 @@ def worker() -> object:
         logs.failure(error)
         sys.exit(1)
     lasting.set_apart()
+    sys.setswitchinterval(SWITCH_S)
     return app
 
 
