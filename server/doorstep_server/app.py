@@ -178,7 +178,7 @@ async def _commit(
     """Settle a group of check-ins in one transaction, which names exactly their tenants."""
     reach = Reach.of_all(proposal.tenant_id for proposal in group)
     try:
-        results = await database.write(reach, lambda c: commit_group(c, group, numbers))
+        results = await database.write_group(reach, lambda c: commit_group(c, group, numbers))
     except DatabaseUnavailable as error:
         # here once for all who are refused for it
         logs.event("check-ins-not-taken", level=logging.WARNING, cause=error.code)

@@ -102,6 +102,13 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def write_group(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """As `write`, one after the other: it goes on however much the event loop has to do.
+
+        When more comes than can be taken, most of what the loop does is to refuse.
+        """
+
+    @abstractmethod
     async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """As `write`, for what takes long: the event loop goes on meanwhile."""
 

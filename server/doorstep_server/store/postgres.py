@@ -1,13 +1,14 @@
 """PostgreSQL with PostGIS, through asyncpg.
 
-Store functions run in the event loop, each on a pooled connection, under SQLAlchemy's greenlets.
+Store functions run in the event loop, each on a pooled connection, under SQLAlchemy's greenlets;
+groups of check-ins, and what takes long, in threads beside it.
 Every transaction begins by taking the role `doorstep_app` and naming its tenants (`Reach.enter`).
 """
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -87,10 +88,16 @@ class PostgresDatabase(Database):
         self._following = _for_reading(_engine(url, pool_size=FOLLOWING, max_overflow=0))
         self._doing_much = asyncio.Semaphore(DOING_MUCH)
         self._asides = _Asides(url)
+        self._groups = _Aside(url)
 
     async def write(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of the pool."""
         return await _run(self._writing, reach, function)
+
+    async def write_group(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """On a connection that is there for nothing else, in a thread of its own."""
+        running = self._groups.submit(self._groups.writing, reach, function)
+        return await asyncio.wrap_future(running)
 
     async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """On a connection of its own, in a thread of its own; not many at once."""
@@ -183,12 +190,14 @@ class PostgresDatabase(Database):
         await self._following.engine.dispose()
         await self._engine.dispose()
         await asyncio.to_thread(self._asides.close)
+        await asyncio.to_thread(self._groups.close)
 
 
 class _Aside:
-    """A connection with a thread and an event loop of its own, for whoever waits in a thread.
+    """A connection with a thread and an event loop of its own.
 
-    The calling thread may have a loop that runs already.
+    For whoever waits in a thread, which may have a loop that runs already, and for who must not
+    wait for a loop that has much to do.
     """
 
     def __init__(self, url: str) -> None:
@@ -197,8 +206,13 @@ class _Aside:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorstep-aside")
         self._loop = asyncio.Runner()
 
+    def submit(
+        self, kind: "_Transactions", reach: Reach, function: StoreFunction[T]
+    ) -> "Future[T]":
+        return self._thread.submit(lambda: self._loop.run(_run(kind, reach, function)))
+
     def run(self, kind: "_Transactions", reach: Reach, function: StoreFunction[T]) -> T:
-        return self._thread.submit(lambda: self._loop.run(_run(kind, reach, function))).result()
+        return self.submit(kind, reach, function).result()
 
     def close(self) -> None:
         self._thread.submit(lambda: self._loop.run(self._engine.dispose())).result()

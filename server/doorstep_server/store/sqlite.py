@@ -70,6 +70,10 @@ class SqliteDatabase(Database):
 
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, run)
 
+    async def write_group(self, reach: Reach, function: StoreFunction[T]) -> T:
+        """Writes are in a thread anyway."""
+        return await self.write(reach, function)
+
     async def write_much(self, reach: Reach, function: StoreFunction[T]) -> T:
         """Writes are in a thread anyway."""
         return await self.write(reach, function)
