@@ -36,7 +36,7 @@ from world import DATABASES, SQUARE
 FLOODING_DEVICES = 20
 FLOODING_CONNECTIONS_OF_ONE = 4
 QUIET_EVERY_S = 0.05
-#: a device may send so many at once for each second: those of the flooding tenant more than they can
+#: a device may send so many at once for each second: no flooding one uses them up
 AT_ONCE_PER_S = 1_000
 #: and so many of the device that floods, which has spent the rest before
 OF_ONE = 5

@@ -49,7 +49,7 @@ def test_a_tenants_sites_are_set_apart_in_a_process_that_serves(
     assert done.stdout.strip() == told, done.stderr
 
 
-def test_a_worker_sets_apart_what_it_is_made_of(tmp_path: Path) -> None:
+def test_a_worker_sets_apart_what_it_is_made_of_and_lets_threads_take_turns(tmp_path: Path) -> None:
     serving = """
 import gc, os, sys
 os.environ["DOORSTEP_HOME"] = sys.argv[1]
@@ -63,7 +63,7 @@ import asyncio
 async def serve():
     app = worker()
     return any(one is app for one in gc.get_objects())
-print(asyncio.run(serve()), gc.get_threshold()[0] > 700)
+print(asyncio.run(serve()), gc.get_threshold()[0] > 700, sys.getswitchinterval() < 0.001)
 """
     done = subprocess.run(
         [sys.executable, "-c", serving, str(tmp_path / "home")],
@@ -71,7 +71,7 @@ print(asyncio.run(serve()), gc.get_threshold()[0] > 700)
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == "False True", done.stderr
+    assert done.stdout.strip() == "False True True", done.stderr
 
 
 FREEING = """

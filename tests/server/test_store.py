@@ -32,6 +32,7 @@ from doorstep_server.store.reach import DIRECTORY, NOTHING, Reach
 from doorstep_server.store.schema import metadata
 from doorstep_server.store.sites import SiteContent, StoredSite
 from doorstep_server.store.sqlite import SqliteDatabase
+from postgres import wait_until
 from world import NOON, SQUARE, behind, opened
 
 #: of one database for all tenants, or the list of tenants itself: not distributed on a cluster
@@ -404,6 +405,29 @@ def test_a_locked_database_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) 
                 other.write_now(NOTHING, lambda _: None)
 
         database.write_now(NOTHING, meanwhile)
+
+
+def test_a_group_does_not_wait_for_the_event_loop(settings: Settings) -> None:
+    """Which under overload is never idle, and tells thousands to come again."""
+    initialize(settings)
+
+    async def ask() -> None:
+        database, _ = deployment.open_deployment(settings)
+
+        def known() -> int:
+            found = database.read_now(NOTHING, tenants.binding)
+            return 0 if found is None else found.keyring_generation
+
+        group = database.write_group(NOTHING, lambda c: tenants.note_keyring(c, 1_000))
+        writing = asyncio.ensure_future(group)
+        await asyncio.sleep(0)
+        # nothing else runs in this loop before it is committed
+        wait_until(lambda: known() == 1_000, "it is committed")
+        assert not writing.done()
+        await writing
+        await database.close()
+
+    asyncio.run(ask())
 
 
 def test_who_waits_behind_a_lock_too_long_is_not_tried(
