@@ -40,7 +40,8 @@ QUIET_EVERY_S = 0.05
 AT_ONCE_PER_S = 1_000
 #: and so many of the device that floods, which has spent the rest before
 OF_ONE = 5
-MEMORY_MB = 60.0
+#: what a flood may take of memory after its first fifth
+MEMORY_MB = 40.0
 
 
 @dataclass
@@ -167,13 +168,13 @@ class Crowd:
     device: list[Phone]
     quiet: list[Phone]
 
-    async def ask(self, seconds: float, figures: Figures) -> None:
+    async def ask(self, seconds: float, figures: Figures, server: Served) -> None:
         await for_a_while(seconds / 5, self.quiet, figures.before, every_s=QUIET_EVERY_S)
-        await asyncio.gather(
-            for_a_while(seconds, self.flooding, figures.flooding),
-            for_a_while(seconds, self.device, figures.device),
-            for_a_while(seconds, self.quiet, figures.quiet, every_s=QUIET_EVERY_S),
-        )
+        # until then connections are made, and pages of the database are kept
+        await self._flood(seconds / 5, figures)
+        before_mb = resident_mb(server)
+        await self._flood(seconds * 4 / 5, figures)
+        figures.grown_mb = resident_mb(server) - before_mb
         first = Answers()
         assert await self.flooding[0].check_in(first) == 201, "it did not recover"
         [figures.after_s] = first.taken_s
@@ -181,6 +182,13 @@ class Crowd:
         figures.acknowledged = sum(each.statuses[201] for each in sums)
         for phone in (*self.flooding, *self.device, *self.quiet):
             phone.close()
+
+    async def _flood(self, seconds: float, figures: Figures) -> None:
+        await asyncio.gather(
+            for_a_while(seconds, self.flooding, figures.flooding),
+            for_a_while(seconds, self.device, figures.device),
+            for_a_while(seconds, self.quiet, figures.quiet, every_s=QUIET_EVERY_S),
+        )
 
 
 def resident_mb(server: Served) -> float:
@@ -229,9 +237,7 @@ def run(
             [Phone(server, quiet.token()) for _ in range(2)],
         )
         spend(other, one, at_once - OF_ONE)
-        before_mb = resident_mb(server)
-        asyncio.run(crowd.ask(seconds, figures))
-        figures.grown_mb = resident_mb(server) - before_mb
+        asyncio.run(crowd.ask(seconds, figures, server))
     figures.stored = len(Deployed(home, where, key, database=database).stored())
     return figures
 

@@ -75,6 +75,7 @@ def _place(error: msgspec.ValidationError) -> str | None:
 _NAME_ENDS = re.compile(rb'"[ \t\n\r]*:')
 _NAMES = re.compile(rb'"([a-z_]+)"[ \t\n\r]*:')
 _anything = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
 
 
 def _is_surely_plain(body: bytes) -> bool:
@@ -82,7 +83,7 @@ def _is_surely_plain(body: bytes) -> bool:
 
     Where nothing is escaped, no quotation mark is inside of a string, so no name's end is
     overlooked. Mostly all that end are names like ours, and different. Else repeated members are
-    one when they are decoded, and several where names end.
+    one when they are written again, and several where names end.
     """
     if b"\\" in body:
         return False
@@ -90,16 +91,11 @@ def _is_surely_plain(body: bytes) -> bool:
     if len(set(_NAMES.findall(body))) == ends:
         return True
     try:
-        return _members(_anything.decode(body)) == ends
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # in the same words, as nothing is escaped, and without space
+        again = _encoder.encode(_anything.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-
-
-def _members(value: Any) -> int:
-    """Of all objects in it."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_members, value.values()))
-    return sum(map(_members, value)) if isinstance(value, list) else 0
+    return again.count(b'":') == ends
 
 
 class _RepeatedMember(Exception):
