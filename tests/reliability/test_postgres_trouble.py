@@ -115,7 +115,8 @@ def test_what_was_acknowledged_survives_and_the_server_recovers_by_itself(
             assert server.live == 200
             wait_until(lambda: bool(taken(answers[so_far + 8 :])), "check-ins are taken again")
             assert time.monotonic() - back < RECOVERY_S
-        assert refusals(answers) > 0
+        # between two groups, another connection is taken
+        assert fault is terminate or refusals(answers) > 0
         assert_pool_is_whole(server)
         stored = on_cluster.stored()
         assert len(set(stored)) == len(stored)
