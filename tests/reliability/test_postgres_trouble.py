@@ -21,8 +21,8 @@ from troubled import Deployed, Troubled, claim, until_taken, variables
 #: within which a server finds its database again
 RECOVERY_S = 5
 PARALLEL = 4 * CONNECTIONS
-#: connections of a server that is not at fault
-MOST = CONNECTIONS + DOING_MUCH + FOLLOWING
+#: connections of a server that is not at fault; one is for groups
+MOST = CONNECTIONS + DOING_MUCH + FOLLOWING + 1
 
 
 @contextmanager
