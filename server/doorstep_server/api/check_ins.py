@@ -150,6 +150,8 @@ async def settle_one(services: Services, caller: Caller, claim: Claim) -> tuple[
     if not services.device_limit.take(caller, 1):
         services.meters.not_taken.add("device-limit")
         raise services.device_limit.refusal(caller)
+    # under overload most are refused for that: before keyed hashes and whatever else is made of it
+    services.way.journal.require_room(caller.tenant_id, 1)
     policy = await services.policies.of(caller.tenant_id, at_least=_bundle_version([claim]))
     [result] = await _check_in(services, policy, caller, [claim])
     settled = _settled(result)
